@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The rpm database: what is installed, and which files belong to it.
+
+Read through the system's own binding, so that the database's format, its path and the macros that say so are
+rpm's business. Importing this module is cheap; the binding is loaded by the first call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from host.errors import Error, ExitStatus
+
+if TYPE_CHECKING:
+    import rpm
+
+# PGPHASHALGO_* of rpm's rpmpgp.h: the numbers that FILEDIGESTALGO holds (RFC 4880, 9.4)
+_ALGORITHMS = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224"}
+_MD5 = 1  # what a package without the tag uses
+
+
+class DatabaseError(Error):
+    """The rpm database is missing, damaged or locked."""
+
+    status = ExitStatus.UNAVAILABLE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class File:
+    """A regular file of a package, as the package says it should be."""
+
+    path: str  # as seen inside of the root
+    digest: str  # hexadecimal; "" where the package has none
+    algorithm: str  # a name that hashlib knows
+
+    def matches(self, content: bytes) -> bool:
+        """Tell whether this is what the package put there."""
+        return bool(self.digest) and hashlib.new(self.algorithm, content).hexdigest() == self.digest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Package:
+    """An installed package."""
+
+    name: str
+    evr: str  # [EPOCH:]VERSION-RELEASE
+    arch: str
+    files: tuple[File, ...]
+
+
+def installed(names: Iterable[str], *, root: str = "/") -> tuple[Package, ...]:
+    """Return the installed packages with these names, all versions of each; raises DatabaseError."""
+    with opened(root) as database:
+        return tuple(
+            _package(header) for name in dict.fromkeys(names) for header in database.dbMatch("name", name)
+        )
+
+
+def compare(left: str, right: str) -> int:
+    """Compare two ``[EPOCH:]VERSION-RELEASE`` as rpm does; returns -1, 0 or 1."""
+    rpm = _binding()
+    return int(rpm.labelCompare(_label(left), _label(right)))
+
+
+def _label(evr: str) -> tuple[str, str, str]:
+    epoch, colon, rest = evr.rpartition(":")
+    version, _, release = rest.rpartition("-")
+    return (epoch if colon else "0", version or release, release if version else "")
+
+
+def _binding() -> rpm:
+    try:
+        import rpm
+    except ImportError as error:
+        raise DatabaseError(
+            f"Python's binding of rpm cannot be loaded: {error}", hint="install the package python3-rpm"
+        ) from error
+    rpm.setVerbosity(
+        rpm.RPMLOG_CRIT
+    )  # what rpm says to stderr on its own; failures are told through exceptions
+    return rpm
+
+
+@contextmanager
+def opened(root: str) -> Iterator[rpm.TransactionSet]:
+    """Open the database under a root for queries; raises DatabaseError, in its body too."""
+    rpm = _binding()
+    path = os.path.join(root, rpm.expandMacro("%{_dbpath}").lstrip("/"))
+    hint = f"see what 'rpm --root {root} -q rpm' says; 'rpm --rebuilddb' repairs many damages"
+    if not Path(path).is_dir():  # rpm would make an empty database and find nothing in it
+        raise DatabaseError(f"there is no rpm database in {path}", hint=hint)
+    try:
+        # Signatures were checked when zypper installed the package; here they would only cost time.
+        database = rpm.TransactionSet(root, rpm._RPMVSF_NOSIGNATURES | rpm._RPMVSF_NODIGESTS)
+        if database.openDB() != 0:
+            raise rpm.error("it cannot be opened")
+        yield database
+        database.closeDB()
+    except rpm.error as error:
+        raise DatabaseError(f"the rpm database in {path} cannot be read: {error}", hint=hint) from error
+
+
+def _package(header: rpm.hdr) -> Package:
+    algorithm = _ALGORITHMS.get(header["filedigestalgo"] or _MD5, "")
+    files = tuple(
+        File(path=text(path), digest=digest if algorithm else "", algorithm=algorithm)
+        for path, digest in zip(header["filenames"], header["filedigests"], strict=False)
+        if digest  # directories, links and ghosts have none
+    )
+    return Package(
+        name=text(header["name"]), evr=text(header["evr"]), arch=text(header["arch"]), files=files
+    )
+
+
+def text(value: str | bytes) -> str:
+    """Return a header's string; bytes that are no UTF-8 become surrogates (PEP 383)."""
+    return value if isinstance(value, str) else os.fsdecode(value)
