@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Say whether a file can be live patched, by which engine, and whether it is a live patch itself.
+
+libpulp patches what was built with space for it (gcc's -fpatchable-function-entry=16,14). The direct engine
+patches that and ordinary libraries and programs too, if they are dynamically linked and have a build-id. Of
+a live patch container the target is told.
+
+Exit status: 0 when the file was built with space for live patches, as libpulp's tool has it; 1 when it was
+not, even if the direct engine can patch it; 65 when it is neither library nor program, 66 or 77 when it
+cannot be read.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from host.errors import ExitStatus
+from host.terminal import sanitize
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ulp.elf import Elf
+
+PADS_SECTION: Final = "__patchable_function_entries"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare libpulp's options and --json."""
+    parser.add_argument("file", metavar="FILE", help="a library, a program or a live patch container")
+    parser.add_argument("--json", action="store_true", help="print JSON (zypp-livepatch/ulp-livepatchable)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="accepted for old scripts and ignored")
+    parser.add_argument("-q", "--quiet", action="store_true", help="answer by the exit status only")
+
+
+def run(options: argparse.Namespace) -> ExitStatus:
+    """Look at the file and answer."""
+    from ulp import elf_constants as c
+    from ulp.container import SECTION, parse
+    from ulp.elf import Elf
+    from ulp.files import read_regular
+    from ulp.library import SIZE_LIMIT
+
+    image = read_regular(options.file, limit=SIZE_LIMIT)
+    elf = Elf(image, name=options.file)
+    if elf.type not in {c.ET_DYN, c.ET_EXEC}:
+        elf.refuse("neither a library nor a program")
+    container = parse(image, path=options.file) if elf.section(SECTION) else None
+    obstacle = direct_obstacle(elf)
+    pads = elf.section(PADS_SECTION) is not None
+    status = ExitStatus.OK if pads else ExitStatus.FAILED
+    if options.quiet:
+        return status
+    if options.json:
+        from host.json_output import write
+
+        fields: dict[str, object] = {
+            "path": os.path.realpath(options.file),
+            "build_id": elf.build_id().hex(),
+            "libpulp": pads,
+            "direct": not obstacle,
+            "direct_obstacle": obstacle,
+            "container": None,
+        }
+        if container:
+            fields["container"] = {
+                "patch_id": container.patch_id.hex(),
+                "target": {"name": container.target_name, "build_id": container.build_id.hex()},
+                "functions": [unit.old_name for unit in container.units],
+                "labels": list(container.labels),
+            }
+        write("ulp-livepatchable", fields)
+        return status
+    name = sanitize(options.file)
+    print(f"{name}: {_answer('libpulp', '' if pads else f'it has no section {PADS_SECTION}')}")
+    print(f"{name}: {_answer('the direct engine', obstacle)}")
+    if container:
+        target = f"{container.target_name}, build-id {container.build_id.hex()}"
+        print(f"{name}: it is itself a live patch container, for {target}")
+    return status
+
+
+def direct_obstacle(elf: Elf) -> str:
+    """Why the direct engine cannot patch processes that run this file; empty where it can."""
+    from ulp import elf_constants as c
+
+    if elf.machine != c.EM_X86_64:
+        return "it is not for x86_64"
+    interpreted = any(segment.type == c.PT_INTERP for segment in elf.segments)
+    if not elf.dynamic() or (elf.tags().get(c.DT_FLAGS_1, 0) & c.DF_1_PIE and not interpreted):
+        return "it is statically linked"
+    if not elf.build_id():
+        return "it has no build-id, by which processes are matched"
+    return ""
+
+
+def _answer(engine: str, obstacle: str) -> str:
+    return f"{engine} cannot patch it: {obstacle}" if obstacle else f"{engine} can patch it"

@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One change of one process, from beginning to end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from host import procfs
+from ulp.arch.x86_64_detour import inside
+from ulp.engines import Change, Consistency, Settings
+from ulp.engines.direct import commit, prepare, recover
+from ulp.engines.direct import record as records
+from ulp.engines.direct.busy import Watch
+from ulp.engines.direct.commit import Transaction
+from ulp.engines.direct.functions import Ranges
+from ulp.engines.direct.inject import DirtyCave, PlaceTaken, map_block, unmap_block
+from ulp.engines.direct.lock import locked
+from ulp.engines.direct.prepare import Prepared
+from ulp.engines.direct.record import Damaged, Record, State
+from ulp.engines.direct.stop import Momentary, Pause, while_standing
+from ulp.engines.direct.suspended import SuspendedCalls
+from ulp.engines.direct.tracing import run_tracing
+from ulp.image import Image
+from ulp.memory import MemoryGone, Unreadable, Unwritable
+from ulp.process import Loading, Process
+from ulp.result import BusyCall, Reason, Refusal, Result, defect
+from ulp.tracee import Gone
+
+_SHORTEST_REST: Final = 0.001  # seconds between two tries
+_LONGEST_REST: Final = 0.1
+_PROGRAMS: Final = 5  # programs that a process may run one after the other while it is looked at
+_MOMENTARY: Final = 5.0  # seconds after which what should last a moment counts as lasting
+
+
+class _Busy(Exception):
+    """A stack holds a function that is to change, and consistency is strict."""
+
+    def __init__(self, sentence: str, calls: tuple[BusyCall, ...] = ()) -> None:
+        super().__init__(sentence)
+        self.calls = calls
+
+
+class _Plan(NamedTuple):
+    """All that is decided before the stop."""
+
+    transaction: Transaction
+    reverted: tuple[Record, ...]
+    prepared: Prepared | None
+    ranges: Ranges
+    mapping_pause: float
+
+
+class OneChange:
+    """A change of a process; ``make`` makes it and never raises for what the process is or does."""
+
+    def __init__(
+        self,
+        images: dict[bytes, Image],
+        pid: int,
+        change: Change,
+        settings: Settings,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self._images = images
+        self._cancelled = cancelled
+        self._pid = pid
+        self._change = change
+        self._settings = settings
+        self._name = ""
+        self._library = ""
+        self._deadline = time.monotonic() + settings.timeout
+
+    def make(self) -> Result:
+        """Change the process, and the program that it runs by then when it has replaced its program meanwhile."""
+        for _ in range(_PROGRAMS):
+            try:
+                return self._with_process()
+            except (OSError, MemoryGone, Gone, Unreadable) as error:
+                if isinstance(error, PermissionError):
+                    detail = f"its memory may not be opened ({error.strerror})"
+                    return self._result(Reason.NOT_PERMITTED, detail=detail)
+                if procfs.live_thread(self._pid) is None:
+                    break
+        else:
+            detail = "it replaces its program by another faster than it can be looked at"
+            return self._result(Reason.LOADING, detail=detail)
+        return self._result(Reason.PROCESS_GONE)
+
+    def _with_process(self) -> Result:
+        """Look at the process as it is now and change it; raises what its end or a new program causes."""
+        self._refused_places: set[int] = set()
+        self._mapped: Prepared | None = None
+        try:
+            with (
+                locked(self._pid, timeout=self._settings.timeout, cancelled=self._cancelled),
+                Process(self._pid, images=self._images) as process,
+            ):
+                self._name = process.name
+                try:
+                    return self._try(process)
+                except BaseException:
+                    self._take_back(process)
+                    raise
+        except Refusal as refusal:
+            return self._result(refusal.reason, detail=refusal.detail)
+        except _Busy as busy:
+            return self._result(Reason.STACK_BUSY, detail=str(busy), busy=busy.calls)
+        except Damaged as error:
+            return self._result(Reason.DAMAGED, detail=f"a record of a live patch cannot be used: {error}")
+        except Unwritable as error:
+            return self._result(Reason.MEMORY_SEALED, detail=f"the kernel refuses to write ({error})")
+        except (OSError, MemoryGone, Gone, Unreadable):
+            raise
+        except Exception as error:  # a defect met in one process must not keep the others from their patch
+            return self._result(Reason.INTERNAL, detail=defect(error))
+
+    def _try(self, process: Process) -> Result:
+        """Try until it is done, refused, or the time is over."""
+        rest = _SHORTEST_REST
+        stops = 0
+        begin = time.monotonic()
+        while True:
+            patient = time.monotonic() < min(begin + _MOMENTARY, self._deadline)
+            try:
+                return self._once(process)
+            except _Busy:
+                stops += 1
+                if 1 < self._settings.tries <= stops or time.monotonic() + rest > self._deadline:
+                    raise
+            except DirtyCave as cave:
+                with suppress(Momentary):
+                    recover.clean_cave(process, cave.address, cave.size)
+                if not patient:
+                    raise Refusal(Reason.NOT_RUNNING, "code of a killed ulp is still in use in it") from None
+            except PlaceTaken:
+                if not patient:
+                    raise Refusal(
+                        Reason.NO_ROOM, "it maps memory faster than a place can be found"
+                    ) from None
+            except Loading:
+                if not patient:
+                    raise Refusal(Reason.LOADING) from None
+            except Momentary as error:
+                if not patient:
+                    raise Refusal(error.reason, error.detail) from error
+            if self._cancelled():
+                raise Refusal(Reason.INTERRUPTED)
+            time.sleep(rest)
+            rest = min(rest * 2, _LONGEST_REST)
+            process.refresh()
+
+    def _take_back(self, process: Process) -> None:
+        """Unmap what was mapped in vain. Where that fails too, a later command uses it: nothing leads to it."""
+        prepared = self._mapped
+        if prepared is not None and prepared.block is not None:
+            block = prepared.block
+            with suppress(Refusal, Momentary, DirtyCave, Gone, MemoryGone, Unwritable, OSError):
+                run_tracing(
+                    lambda: unmap_block(
+                        process, block, prepared.objects, suspend_seccomp=self._settings.suspend_seccomp
+                    )
+                )
+
+    def _once(self, process: Process) -> Result:
+        found = records.read_all(process.memory, process.mappings)
+        if recover.interrupted(found):
+            recover.finish_all(process)
+            found = records.read_all(process.memory, process.mappings)
+        active = [record for record in found if record.state is State.ACTIVE]
+        plan = self._plan(process, found, active)
+        if isinstance(plan, Result):
+            return plan
+        pause, calls = self._commit(process, plan)
+        return self._done(plan, pause, calls)
+
+    def _plan(self, process: Process, found: Sequence[Record], active: Sequence[Record]) -> _Plan | Result:
+        """Decide everything, map the container's memory and fill it; nothing leads to it yet."""
+        container = self._change.apply
+        if not process.is_64_bit():
+            raise Refusal(Reason.OTHER_ARCHITECTURE, "the program is not for x86_64")
+        linked = process.linked_objects()
+        target = None
+        if container is not None:
+            target = prepare.find_target(process, container, linked)
+            self._library = target.path
+        reverted = self._to_revert(active)
+        if container is None:
+            if not reverted:
+                return self._result(Reason.NOT_APPLIED)
+        elif any(r.description.patch_id == container.patch_id for r in active if r not in reverted) or (
+            [r.description.patch_id for r in reverted] == [container.patch_id]
+        ):
+            return self._result(Reason.ALREADY_APPLIED)
+        prepared = None
+        pause = 0.0
+        if container is not None and target is not None:
+            prepared = prepare.prepare(
+                process,
+                container,
+                target=target,
+                linked=linked,
+                active=active,
+                reverted=reverted,
+                spare=[
+                    record
+                    for record in found
+                    if record.state in {State.PREPARED, State.INACTIVE}
+                    and record.description.patch_id == container.patch_id
+                ],
+                refused_places=self._refused_places,
+            )
+        if self._settings.dry_run:
+            self._check_order(process, active, reverted, prepared)
+            return self._result(Reason.WOULD_CHANGE, plan_of=(reverted, prepared))
+        if prepared is not None:
+            pause = self._fill(process, prepared, sequence=max((r.sequence for r in found), default=0) + 1)
+        transaction = self._check_order(process, active, reverted, prepared)
+        anchor_size = next((r.size for r in found if r.address == transaction.anchor), 0) or self._size_of(
+            prepared
+        )
+        records.write_journal(process.memory, transaction.anchor, anchor_size, transaction.journal)
+        commit.prepare_pages(process.memory, transaction)
+        return _Plan(
+            transaction=transaction,
+            reverted=reverted,
+            prepared=prepared,
+            ranges=_ranges(reverted, prepared),
+            mapping_pause=pause,
+        )
+
+    @staticmethod
+    def _size_of(prepared: Prepared | None) -> int:
+        assert prepared is not None and prepared.block is not None
+        return prepared.block.regions[0].size
+
+    def _to_revert(self, active: Sequence[Record]) -> tuple[Record, ...]:
+        change = self._change
+        container = change.apply
+
+        def wanted(record: Record) -> bool:
+            description = record.description
+            library = os.path.basename(description.library.removesuffix(" (deleted)"))
+            return (
+                description.patch_id in change.revert
+                or (
+                    change.revert_library != ""
+                    and change.revert_library in {library, description.target_name}
+                )
+                or (
+                    change.revert_target
+                    and container is not None
+                    and description.build_id == container.build_id
+                )
+            )
+
+        return tuple(record for record in active if wanted(record))
+
+    @staticmethod
+    def _check_order(
+        process: Process, active: Sequence[Record], reverted: Sequence[Record], prepared: Prepared | None
+    ) -> Transaction:
+        return commit.plan(
+            process.memory,
+            active=active,
+            revert=reverted,
+            apply=prepared.description.diversions if prepared is not None else (),
+            # the journal goes where there is most room
+            anchor=prepared.record
+            if prepared is not None
+            else max(reverted, key=lambda record: record.size).address,
+            anchor_state=State.PREPARED,
+        )
+
+    def _fill(self, process: Process, prepared: Prepared, *, sequence: int) -> float:
+        """Map the container where it is not there yet, and write its contents and its record."""
+        pause = 0.0
+        memory = process.memory
+        if prepared.block is not None:
+            block = prepared.block
+            try:
+                pause = run_tracing(
+                    lambda: map_block(
+                        process, block, prepared.objects, suspend_seccomp=self._settings.suspend_seccomp
+                    )
+                )
+            except PlaceTaken:
+                self._refused_places.add(prepared.record)
+                raise
+            self._mapped = prepared
+        for address, data in prepared.contents:
+            memory.write(address, data)
+        records.write(memory, prepared.record, prepared.description, sequence=sequence)
+        return pause
+
+    def _commit(self, process: Process, plan: _Plan) -> tuple[Pause, tuple[BusyCall, ...]]:
+        strict = self._settings.consistency is Consistency.STRICT
+        watch = Watch(
+            process,
+            ranges=plan.ranges,
+            inside=[
+                address
+                for write in plan.transaction.journal.writes
+                for address in inside(write.entry, pad=write.pad)
+            ],
+        )
+
+        suspended = SuspendedCalls(process, plan.ranges) if strict else None
+
+        def act() -> None:
+            if suspended is not None:
+                _refuse_calls(watch, suspended)
+            commit.carry_out(process.memory, plan.transaction)
+
+        pause = run_tracing(
+            lambda: while_standing(
+                process.pid, look=watch.look, act=act, suspend_seccomp=self._settings.suspend_seccomp
+            )
+        )
+        return pause, watch.sorted_calls
+
+    def _done(self, plan: _Plan, pause: Pause, calls: tuple[BusyCall, ...]) -> Result:
+        if plan.prepared is None:
+            reason = Reason.REVERTED
+        else:
+            reason = Reason.REPLACED if plan.reverted else Reason.APPLIED
+        return self._result(
+            reason,
+            plan_of=(plan.reverted, plan.prepared),
+            pause=pause.whole + plan.mapping_pause,
+            longest_pause=max(pause.running, plan.mapping_pause),
+            threads=pause.threads,
+            busy=calls,
+        )
+
+    def _result(
+        self,
+        reason: Reason,
+        *,
+        detail: str = "",
+        plan_of: tuple[Sequence[Record], Prepared | None] = ((), None),
+        pause: float | None = None,
+        longest_pause: float | None = None,
+        threads: int = 0,
+        busy: tuple[BusyCall, ...] = (),
+    ) -> Result:
+        reverted, prepared = plan_of
+        if prepared is not None:
+            functions = tuple(function.name for function in prepared.functions)
+        else:
+            functions = tuple(item.name for record in reverted for item in record.description.diversions)
+        container = self._change.apply
+        return Result(
+            pid=self._pid,
+            name=self._name or procfs.name(self._pid),
+            reason=reason,
+            detail=detail,
+            container=str(container.path) if container is not None else "",
+            library=self._library or (reverted[0].description.library if reverted else ""),
+            reverted=tuple(os.path.basename(record.description.container) for record in reverted),
+            functions=functions,
+            pause=pause,
+            longest_pause=longest_pause,
+            threads=threads,
+            busy=busy,
+        )
+
+
+def _refuse_calls(watch: Watch, suspended: SuspendedCalls) -> None:
+    """Raise _Busy when any stack holds a function that is to change."""
+    if watch.calls:
+        calls = watch.sorted_calls
+        raise _Busy(f"thread {calls[0].thread} is inside {calls[0].function}", calls)
+    call = suspended.still_there(watch.stacks)
+    if call is not None:
+        function, address = call
+        raise _Busy(f"a stack that no thread is on (at {address:#x}) holds a call inside {function}")
+
+
+def _ranges(reverted: Sequence[Record], prepared: Prepared | None) -> Ranges:
+    """Return what a call may be in the middle of: the old functions, and the code of what is reverted."""
+    found: list[tuple[int, int, str]] = []
+    if prepared is not None:
+        # a word that is the function's address itself is a pointer to it, not a call inside of it
+        found += [(f.address + 1, max(f.size - 1, 0), f.name) for f in prepared.functions]
+    for record in reverted:
+        items = sorted(record.description.diversions, key=lambda item: item.new)
+        ends = [item.new for item in items[1:]] + [record.description.end]
+        found += [
+            (item.new + 1, end - item.new - 1, item.name) for item, end in zip(items, ends, strict=True)
+        ]
+    return Ranges(found)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The functions of a target that a container replaces: where each begins and ends, and how it can be diverted."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from ulp import elf_constants as c
+from ulp.arch.x86_64_detour import BEFORE, CannotDivert, Site, choose, inside
+from ulp.container import Container, Unit
+from ulp.engines.direct.branches import entered_from
+from ulp.engines.direct.record import Record
+from ulp.memory import Memory, NotAnImage, Unreadable
+from ulp.process import Object
+from ulp.result import Reason, Refusal
+
+_BEHIND: Final = 32
+_LONGEST: Final = 1 << 24
+
+
+class Function(NamedTuple):
+    """A function of the target, in the process's own addresses."""
+
+    name: str
+    new_name: str
+    address: int
+    size: int
+    site: Site
+    original: bytes  # the bytes at the site before any live patch
+
+
+class Text:
+    """A process's code as it is, and as it was before the live patches in it."""
+
+    def __init__(self, memory: Memory, active: Iterable[Record]) -> None:
+        self._memory = memory
+        self._undo = [
+            (diversion.address, diversion.before)
+            for record in sorted(active, key=lambda record: record.sequence, reverse=True)
+            for diversion in record.description.diversions
+        ]
+
+    def now(self, address: int, size: int) -> bytes:
+        """Return the bytes as they are."""
+        return self._memory.read(address, size)
+
+    def original(self, address: int, size: int) -> bytes:
+        """Return the bytes as they were before the first live patch."""
+        data = bytearray(self._memory.read(address, size))
+        for place, before in self._undo:
+            for index in range(max(place, address), min(place + len(before), address + size)):
+                data[index - address] = before[index - place]
+        return bytes(data)
+
+
+def functions(container: Container, target: Object, text: Text) -> tuple[Function, ...]:
+    """Return the functions that a container replaces; raises Refusal naming the one that cannot be diverted."""
+    found = []
+    for unit in container.units:
+        unit = _placed(unit, target)  # noqa: PLW2901
+        size = _size(unit, target)
+        address = target.bias + unit.old_address
+        segment_end = _segment_end(unit, target)
+        behind = min(_BEHIND, target.bias + segment_end - (address + size))
+        try:
+            code = text.original(address - BEFORE, BEFORE + size + max(behind, 0))
+            site = choose(code, address=address, size=size)
+            _refuse_entered(unit, target, site, size)
+            original = text.original(site.address, site.size)
+        except Unreadable as error:
+            raise Refusal(Reason.PROCESS_GONE, f"{unit.old_name} cannot be read: {error}") from error
+        except CannotDivert as error:
+            reason = Reason.FUNCTION_TOO_SHORT if error.too_short else Reason.FUNCTION_NOT_PATCHABLE
+            raise Refusal(reason, f"{unit.old_name} cannot be diverted: {error}") from error
+        found.append(
+            Function(
+                name=unit.old_name,
+                new_name=unit.new_name,
+                address=address,
+                size=size,
+                site=site,
+                original=original,
+            )
+        )
+    found.sort(key=lambda function: function.site.address)
+    for first, second in zip(found, found[1:], strict=False):
+        if first.site.address + first.site.size > second.site.address:
+            raise Refusal(
+                Reason.FUNCTION_NOT_PATCHABLE,
+                f"{first.name} and {second.name} lie at the same place or overlap",
+            )
+    return tuple(found)
+
+
+def _placed(unit: Unit, target: Object) -> Unit:
+    """Return a unit with its address: that of the target's symbol where the container leaves it to the name."""
+    if unit.old_address:
+        return unit
+    symbol = target.image.symbols.find(unit.old_name)
+    if symbol is None:
+        raise Refusal(Reason.FUNCTION_NOT_PATCHABLE, f"{target.path} exports no function {unit.old_name}")
+    return Unit(old_name=unit.old_name, new_name=unit.new_name, old_address=symbol.value)
+
+
+def _refuse_entered(unit: Unit, target: Object, site: Site, size: int) -> None:
+    """Raise CannotDivert when code elsewhere in the target enters the function behind its first byte."""
+    if not site.pad:
+        bytes_inside = inside(site.entry - target.bias, pad=False)
+        own = range(unit.old_address, unit.old_address + size)
+        source = entered_from(target.image, bytes_inside, own=own)
+        if source is not None:
+            raise CannotDivert(f"the code at {source:#x} of {target.path} branches into its first bytes")
+
+
+def _segment_end(unit: Unit, target: Object) -> int:
+    for load in target.image.loads:
+        if load.flags & c.PF_X and load.address <= unit.old_address < load.address + load.file_size:
+            return load.address + load.file_size
+    raise Refusal(
+        Reason.FUNCTION_NOT_PATCHABLE,
+        f"{unit.old_name} at {unit.old_address:#x} is not in the code of {target.path}",
+    )
+
+
+def _size(unit: Unit, target: Object) -> int:
+    """Return a function's length by the unwind tables, else by the dynamic symbol; 0 if neither knows it."""
+    _segment_end(unit, target)
+    try:
+        extent = target.image.unwind.function_at(unit.old_address)
+        symbol = target.image.symbols.find(unit.old_name)
+    except NotAnImage as error:
+        raise Refusal(Reason.FUNCTION_NOT_PATCHABLE, f"the tables of {target.path} are damaged") from error
+    if extent is not None and extent[0] == unit.old_address and extent[1] <= _LONGEST:
+        return extent[1]
+    if symbol is not None and symbol.value == unit.old_address:
+        return min(symbol.size, _LONGEST)
+    if extent is not None:
+        raise Refusal(
+            Reason.FUNCTION_NOT_PATCHABLE,
+            f"no function of {target.path} begins at {unit.old_address:#x}, where {unit.old_name} should be",
+        )
+    return 0
+
+
+class Ranges:
+    """Address ranges of functions, to ask which one holds an address."""
+
+    def __init__(self, functions: Iterable[tuple[int, int, str]]) -> None:
+        """Take (address, size, name) of each; sizes of 0 hold nothing."""
+        self._ranges = sorted(functions)
+        self._starts = [start for start, _, _ in self._ranges]
+
+    def name_at(self, address: int) -> str | None:
+        """Return the name of the function that holds an address."""
+        position = bisect.bisect_right(self._starts, address) - 1
+        if position < 0:
+            return None
+        start, size, name = self._ranges[position]
+        return name if address < start + size else None
+
+    @property
+    def bounds(self) -> list[tuple[int, int]]:
+        """(start, end) of each range, ascending."""
+        return [(start, start + size) for start, size, _ in self._ranges]

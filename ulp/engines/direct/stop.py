@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""All threads of a process stand still, for as short as can be.
+
+Threads are a set: everything is seized while the process runs, what a seized thread creates is seized by the kernel,
+and no count is ever compared. Threads that sleep are stopped and looked at first, threads that run last, so that work
+is interrupted only for its own thread's check and for the change itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from host import procfs
+from ulp.arch import x86_64 as arch
+from ulp.memory import shares_memory
+from ulp.result import Reason, Refusal
+from ulp.tracee import Gone, OtherArchitecture, Thread, wait_for_news
+
+_PATIENCE: Final = 0.002  # seconds until a thread that does not stop is asked why
+_LONGEST_WAIT: Final = 2.0
+_VFORKING: Final = frozenset({56, 58, 435})  # clone, vfork, clone3
+_AT_A_TIME: Final = 16
+_FIFO: Final = os.sched_param(1)
+
+
+class Momentary(Exception):
+    """It cannot be done at this instant, and very likely a moment later."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Pause(NamedTuple):
+    """How long a process stood still, in seconds."""
+
+    whole: float  # from the first thread asked to stop to the last one let go
+    running: float  # the same for the threads that were running
+    threads: int
+
+
+def refusal_of_seizing(pid: int, error: OSError) -> Refusal:
+    """Say why a process cannot be traced."""
+    tracer = _tracer(pid, pid)
+    if tracer:
+        return Refusal(
+            Reason.ALREADY_TRACED, f"process {tracer} ({procfs.name(tracer)}) is tracing it already"
+        )
+    return Refusal(Reason.NOT_PERMITTED, f"the system does not permit to trace it ({error.strerror})")
+
+
+class _Crew:
+    """The threads that have to stand: those of the process, and of children that share its memory."""
+
+    def __init__(self, *, suspend_seccomp: bool) -> None:
+        self._suspend_seccomp = suspend_seccomp
+        self._seen: set[int] = set()
+
+    def seize(self, pid: int) -> tuple[list[Thread], list[Thread]]:
+        """Begin to trace every thread of a process; returns those that sleep and those that run.
+
+        Raises Refusal.
+        """
+        sleepers: list[Thread] = []
+        runners: list[Thread] = []
+        while fresh := [tid for tid in procfs.threads(pid) if tid not in self._seen]:
+            for tid in fresh:
+                self._seen.add(tid)
+                state = procfs.task_state(pid, tid)
+                if state is None or state.state in "ZX" or state.flags & procfs.NO_USER_CODE:
+                    continue
+                thread = Thread(tid)
+                if self._seize(pid, thread):
+                    (runners if state.state == "R" else sleepers).append(thread)
+        if not sleepers and not runners:
+            raise Refusal(Reason.PROCESS_GONE)
+        return sleepers, runners
+
+    def _seize(self, pid: int, thread: Thread) -> bool:
+        try:
+            thread.seize(children=True, suspend_seccomp=self._suspend_seccomp)
+        except Gone:
+            return False
+        except OSError as error:
+            # what was created by one of ours meanwhile is traced by us already
+            if _tracer(pid, thread.tid) != threading.get_native_id():
+                state = procfs.task_state(pid, thread.tid)
+                if state is None or state.state in "ZX":
+                    return False
+                raise refusal_of_seizing(pid, error) from error
+        return True
+
+    def settle(self, threads: Iterable[Thread]) -> list[Thread]:
+        """Stop threads and wait until they stand; returns those that are left, newborn ones included.
+
+        A thread in an uninterruptible wait counts as standing: it executes nothing before it meets the stop. Raises
+        Refusal and Momentary.
+        """
+        standing: list[Thread] = []
+        pending = _interrupt(threads)
+        begin = time.monotonic()
+        while pending:
+            waiting: list[Thread] = []
+            for thread in pending:
+                try:
+                    stands = thread.poll_stopped()
+                except Gone:
+                    continue
+                except OtherArchitecture:
+                    raise Refusal(Reason.OTHER_ARCHITECTURE) from None
+                if stands:
+                    standing.append(thread)
+                    waiting += self._newborn(thread)
+                else:
+                    waiting.append(thread)
+            if waiting:
+                elapsed = time.monotonic() - begin
+                if elapsed > _PATIENCE:
+                    waiting, stuck = self._sort_out(waiting)
+                    standing += stuck
+                if waiting and elapsed > _LONGEST_WAIT:
+                    raise Refusal(Reason.NOT_RUNNING, f"thread {waiting[0].tid} does not stop")
+                if waiting:
+                    wait_for_news(_PATIENCE)
+            pending = waiting
+        return standing
+
+    def _newborn(self, parent: Thread) -> list[Thread]:
+        """Return the thread that another one was creating when it stopped: the kernel has seized it, it stops."""
+        child, parent.event_child = parent.event_child, 0
+        if not child or child in self._seen:
+            return []
+        self._seen.add(child)
+        return [Thread(child)]
+
+    def _sort_out(self, threads: list[Thread]) -> tuple[list[Thread], list[Thread]]:
+        """Divide threads that do not stop into those to wait for and those in an uninterruptible wait.
+
+        Whoever waits for a child of vfork(2) gets that child for company: it runs in the same memory.
+        """
+        waiting, stuck = [], []
+        for thread in threads:
+            state = procfs.task_state(thread.tid, thread.tid)
+            if state is None or state.state in "ZX":
+                continue
+            if state.state != "D" or not _fill_from_procfs(thread):
+                waiting.append(thread)
+                continue
+            stuck.append(thread)
+            if thread.registers[arch.ORIG_RAX] in _VFORKING:
+                waiting += self._children_in_same_memory(thread)
+        return waiting, stuck
+
+    def _children_in_same_memory(self, parent: Thread) -> list[Thread]:
+        try:
+            children = procfs.read(f"/proc/{parent.tid}/task/{parent.tid}/children").split()
+        except OSError as error:  # a kernel without CONFIG_PROC_CHILDREN
+            raise Momentary(
+                Reason.STACK_BUSY, f"thread {parent.tid} waits for a child that shares its memory (vfork)"
+            ) from error
+        asked: list[Thread] = []
+        for child in map(int, children):
+            if shares_memory(parent.tid, child):
+                try:
+                    sleepers, runners = self.seize(child)
+                except Refusal as refusal:
+                    if refusal.reason is not Reason.PROCESS_GONE:
+                        raise
+                else:
+                    asked += _interrupt([*sleepers, *runners])
+        return asked
+
+
+def _tracer(pid: int, tid: int) -> int:
+    try:
+        return int(procfs.status(pid, tid).get("TracerPid", "0"))
+    except OSError:
+        return 0
+
+
+def _interrupt(threads: Iterable[Thread]) -> list[Thread]:
+    """Ask threads to stop; returns those that are still there."""
+    asked = []
+    for thread in threads:
+        try:
+            thread.interrupt()
+        except Gone:
+            continue
+        asked.append(thread)
+    return asked
+
+
+def _fill_from_procfs(thread: Thread) -> bool:
+    """Take program counter and stack pointer of a thread that waits in the kernel from /proc (proc(5), syscall)."""
+    try:
+        fields = procfs.read(f"/proc/{thread.tid}/syscall").split()
+        number, stack, pc = int(fields[0]), int(fields[-2], 16), int(fields[-1], 16)
+    except (OSError, ValueError, IndexError):
+        return False
+    thread.registers[arch.ORIG_RAX] = number & arch.MASK64
+    thread.registers[arch.RSP] = stack
+    thread.registers[arch.RIP] = pc
+    return True
+
+
+def while_standing(
+    pid: int, *, look: Callable[[list[Thread]], None], act: Callable[[], None], suspend_seccomp: bool = False
+) -> Pause:
+    """Stop all threads, ``look`` at each of them, ``act``, and let them go.
+
+    ``look`` is called for the sleeping threads first, then for all others; whatever it or ``act`` raises lets
+    everything go and is passed on. Has to run in a thread of its own (``run_tracing``). Raises Refusal and Momentary.
+    """
+    clock = time.perf_counter
+    crew = _Crew(suspend_seccomp=suspend_seccomp)
+    sleepers: list[Thread] = []
+    runners: list[Thread] = []
+    collecting = gc.isenabled()
+    gc.disable()
+    policy = None
+    begin = running = clock()
+    try:
+        sleepers, runners = crew.seize(pid)
+        begin = clock()
+        # a few at a time: those that wake up to stop take turns with the threads that run
+        asleep, sleepers = sleepers, []
+        for start in range(0, len(asleep), _AT_A_TIME):
+            group = crew.settle(asleep[start : start + _AT_A_TIME])
+            sleepers += group
+            look(group)
+        # only now: while it only prepares, the tool must not take a processor away from the process
+        policy = _become_urgent()
+        running = clock()
+        runners = crew.settle(runners)
+        if runners:
+            look(runners)
+        act()
+    finally:
+        for thread in runners:
+            thread.detach()
+        runners_gone = clock()
+        _become_ordinary(policy)
+        for thread in sleepers:
+            thread.detach()
+        end = clock()
+        if collecting:
+            gc.enable()
+    return Pause(
+        whole=end - begin,
+        running=(runners_gone - running) if runners else 0.0,
+        threads=len(sleepers) + len(runners),
+    )
+
+
+def _become_urgent() -> tuple[int, os.sched_param] | None:
+    """Let nothing else run on this processor while a process stands; returns what was before, None if refused."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, _FIFO)
+    except OSError:
+        return None
+    return before
+
+
+def _become_ordinary(before: tuple[int, os.sched_param] | None) -> None:
+    if before is not None:
+        os.sched_setscheduler(0, *before)

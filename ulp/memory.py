@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The memory of another process, read and written from outside through /proc/TID/mem (proc(5)).
+
+Writing goes into pages that the process itself may not write: the kernel copies the page for this process first
+(FOLL_FORCE), no protection is changed and no mapping becomes writable and executable.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+
+_KCMP_VM = 1
+_SYS_KCMP = 312
+
+_syscall = ctypes.CDLL(None).syscall
+
+
+def shares_memory(pid: int, other: int) -> bool:
+    """Say whether two processes run in the same memory, as after vfork(2); kcmp(2)."""
+    return bool(_syscall(_SYS_KCMP, pid, other, _KCMP_VM, 0, 0) == 0)
+
+
+class MemoryGone(Exception):
+    """The process has ended or has replaced its program."""
+
+
+class Unreadable(Exception):
+    """Nothing is mapped at an address."""
+
+
+class NotAnImage(Exception):
+    """There is no usable ELF object at an address, or its tables are damaged."""
+
+
+class Unwritable(Exception):
+    """The kernel refuses to write at an address."""
+
+
+class Memory:
+    """A process's memory, as a context manager; opened through a thread that lives."""
+
+    def __init__(self, pid: int, *, tid: int | None = None) -> None:
+        """Raise OSError (EACCES, ENOENT, ESRCH) when the process is gone or not this user's to trace."""
+        path = f"/proc/{pid}/mem" if tid is None else f"/proc/{pid}/task/{tid}/mem"
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return exactly ``size`` bytes; raises Unreadable and MemoryGone."""
+        try:
+            data = os.pread(self._descriptor, size, address)
+        except (OSError, OverflowError) as error:
+            raise Unreadable(f"nothing can be read at {address:#x}") from error
+        if len(data) == size:
+            return data
+        if not data and size:
+            raise MemoryGone
+        rest = self.read(address + len(data), size - len(data))
+        return data + rest
+
+    def read_some(self, address: int, size: int) -> bytes:
+        """Return up to ``size`` bytes, fewer where the mapping ends; empty where nothing is mapped.
+
+        Raises MemoryGone.
+        """
+        try:
+            data = os.pread(self._descriptor, size, address)
+        except (OSError, OverflowError):
+            return b""
+        if not data and size:  # the end of the file: nobody has this memory any more
+            raise MemoryGone
+        return data
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write all of ``data``; raises Unwritable and MemoryGone."""
+        done = 0
+        while done < len(data):
+            try:
+                count = os.pwrite(self._descriptor, data[done:], address + done)
+            except (OSError, OverflowError) as error:
+                number = (isinstance(error, OSError) and error.errno) or errno.EFAULT
+                raise Unwritable(f"writing at {address + done:#x}: {os.strerror(number)}") from error
+            if count == 0:
+                raise MemoryGone
+            done += count
+
+    def word(self, address: int) -> int:
+        """Return the 8-byte word at an address; raises Unreadable and MemoryGone."""
+        value: int = struct.unpack("<Q", self.read(address, 8))[0]
+        return value
+
+    def words(self, address: int, count: int) -> tuple[int, ...]:
+        """Return ``count`` 8-byte words; raises Unreadable and MemoryGone."""
+        return struct.unpack(f"<{count}Q", self.read(address, 8 * count))
+
+    def string(self, address: int, limit: int = 4096) -> bytes:
+        """Return the NUL-terminated string at an address, at most ``limit`` bytes of it."""
+        data = self.read_some(address, limit)
+        # a string near the end of its mapping may come short; an unterminated one is cut
+        return data.partition(b"\0")[0]

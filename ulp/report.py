@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What changes came to, process by process: the lines that people read, the counts, and the rows of JSON."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from host.terminal import Paint, sanitize
+from ulp.result import BusyCall, Outcome, Reason, Result
+
+# What says that a process has nothing to do with a change, rather than what came of the change in it.
+_NOT_CONCERNED = frozenset(
+    {
+        Reason.NO_SUCH_LIBRARY,
+        Reason.STATIC_BINARY,
+        Reason.KERNEL_THREAD,
+        Reason.PROCESS_GONE,
+        Reason.NOT_APPLIED,
+    }
+)
+_NO_PROCESS = frozenset({Reason.KERNEL_THREAD, Reason.PROCESS_GONE})  # what nobody looks for in a report
+_THREADS_NAMED = 8  # of the threads in one busy function
+
+
+@dataclass(kw_only=True)
+class Process:
+    """One process and what came of the changes in it, in their order."""
+
+    pid: int
+    name: str
+    results: list[Result] = field(default_factory=list)
+
+    @property
+    def concerned(self) -> list[Result]:
+        """The results that are about this process rather than about it not being a target.
+
+        Containers for several builds of one library concern a process once: where one fits, the mismatch of
+        the others says nothing; where none does, the first says it for all.
+        """
+        kept: list[Result] = []
+        fits = {library_of(result) for result in self.results if result.reason not in _MISFITS}
+        for result in self.results:
+            if result.reason in _NOT_CONCERNED:
+                continue
+            if result.reason is Reason.BUILD_ID_MISMATCH:
+                if library_of(result) in fits:
+                    continue
+                fits.add(library_of(result))
+            kept.append(result)
+        return kept
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is a process that somebody would look for in a report."""
+        return any(result.reason not in _NO_PROCESS for result in self.results)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """ERROR before SUCCESS before SKIPPED; None where the process is not concerned."""
+        outcomes = {result.outcome for result in self.concerned}
+        return next((o for o in (Outcome.ERROR, Outcome.SUCCESS, Outcome.SKIPPED) if o in outcomes), None)
+
+
+_MISFITS = _NOT_CONCERNED | {Reason.BUILD_ID_MISMATCH}
+
+
+class Counts(NamedTuple):
+    """How many processes ended how, each counted once."""
+
+    patched: int
+    skipped: int
+    failed: int
+    not_concerned: int
+
+
+def by_process(results: Iterable[Result]) -> list[Process]:
+    """Gather results, which come ordered by pid, into processes."""
+    return [
+        Process(pid=pid, name=rows[0].name, results=rows)
+        for pid, rows in ((p, list(r)) for p, r in itertools.groupby(results, key=lambda result: result.pid))
+    ]
+
+
+def count(processes: Sequence[Process]) -> Counts:
+    """Count processes by their outcome."""
+    outcomes = [process.outcome for process in processes if process.is_one]
+    return Counts(
+        patched=outcomes.count(Outcome.SUCCESS),
+        skipped=outcomes.count(Outcome.SKIPPED),
+        failed=outcomes.count(Outcome.ERROR),
+        not_concerned=outcomes.count(None),
+    )
+
+
+def processes(number: int, kind: str = "") -> str:
+    """Return ``1 process``, ``2 other processes``."""
+    return f"{number} {kind}process{'es' * (number != 1)}"
+
+
+def unseen(number: int) -> str:
+    """Return the sentence about processes that this user may not look at."""
+    if os.geteuid():
+        return f"{processes(number)} of other users could not be looked at; root can"
+    return f"{processes(number)} could not be looked at, the system forbids it"
+
+
+def library_of(result: Result) -> str:
+    """Return the basename of the target library."""
+    return os.path.basename(result.library)
+
+
+def lines(process: Process, results: Sequence[Result], *, verbose: bool, ink: Paint) -> Iterator[str]:
+    """Yield what people read about some results of one process; one result takes one line."""
+    if not results:
+        return
+    head = f"  {sanitize(process.name)} (pid: {process.pid}):"
+    if len(results) > 1:
+        yield head
+    for result in results:
+        text = _event(result, alone=len(results) == 1)
+        word = {Outcome.SUCCESS: ink.good, Outcome.SKIPPED: ink.warn, Outcome.ERROR: ink.bad}[
+            result.outcome
+        ](result.outcome)
+        yield f"{head} {word} {text}" if len(results) == 1 else f"    {word} {text}"
+        for note in _notes(result, verbose=verbose):
+            yield f"      {sanitize(note)}"
+
+
+def _event(result: Result, *, alone: bool) -> str:
+    container = os.path.basename(result.container)
+    taken_back = ", ".join(map(os.path.basename, result.reverted))
+    if result.outcome is Outcome.SUCCESS:
+        if result.reason is Reason.REVERTED:
+            text = f"reverted {taken_back or container or library_of(result)}"
+        elif result.reason is Reason.WOULD_CHANGE:
+            text = f"would {'apply ' + container if container else 'revert ' + taken_back} (dry run)"
+        else:
+            text = container
+        if container and taken_back and result.reason is not Reason.REVERTED:
+            text += f", replaced {taken_back}"
+        return sanitize(text)
+    # libpulp's users know a lone SKIPPED without the container's name
+    named = container and not (alone and result.outcome is Outcome.SKIPPED)
+    return sanitize(f"{container}: {result.sentence}" if named else result.sentence)
+
+
+def _notes(result: Result, *, verbose: bool) -> Iterator[str]:
+    changed = result.outcome is Outcome.SUCCESS
+    if changed or len(result.busy) > 1:  # the sentence of an error names the first
+        yield from busy_calls(result.busy, changed=changed)
+    if not verbose:
+        return
+    if result.pause is not None:
+        threads = f"{result.threads} thread{'s' * (result.threads != 1)}"
+        worst = f", one that ran for {_micro(result.longest_pause)}" if result.longest_pause else ""
+        yield f"stood still for {_micro(result.pause)} microseconds with {threads}{worst}"
+    if result.library and result.outcome is not Outcome.SKIPPED:
+        yield f"library: {result.library}"
+    if result.functions:
+        yield f"functions: {', '.join(result.functions)}"
+
+
+def _micro(seconds: float) -> int:
+    return round(seconds * 1e6)
+
+
+def busy_calls(calls: Iterable[BusyCall], *, changed: bool) -> Iterator[str]:
+    """Yield a sentence for each function that calls are inside of: still the old one, if it was changed."""
+    threads: dict[str, list[int]] = {}
+    for call in calls:
+        threads.setdefault(call.function, []).append(call.thread)
+    for function, inside in sorted(threads.items()):
+        one = len(inside) == 1
+        subject = f"{len(inside)} call{'' if one else 's'} {'is' if one else 'are'}"
+        where = (
+            f"still inside the old {function} and finish{'es' if one else ''} there"
+            if changed
+            else f"inside {function}"
+        )
+        named = ", ".join(map(str, sorted(inside)[:_THREADS_NAMED]))
+        more = f" and {len(inside) - _THREADS_NAMED} more" if len(inside) > _THREADS_NAMED else ""
+        yield f"{subject} {where} (thread{'' if one else 's'} {named}{more})"
+
+
+def row(result: Result) -> dict[str, object]:
+    """Return the result as JSON has it (docs/json.md); times are seconds."""
+    return {
+        "pid": result.pid,
+        "name": result.name,
+        "outcome": result.outcome.value,
+        "reason": result.reason.value,
+        "detail": result.sentence,
+        "container": result.container,
+        "library": result.library,
+        "reverted": list(result.reverted),
+        "functions": list(result.functions),
+        "pause": result.pause,
+        "longest_pause": result.longest_pause,
+        "threads": result.threads,
+        "busy": [{"function": call.function, "thread": call.thread} for call in result.busy],
+        "engine": result.engine,
+    }
+
+
+REMEDIES = {
+    Reason.STACK_BUSY: "Try again later, with -r N or a longer --timeout; "
+    "--consistency=default lets a call finish in the old code.",
+    Reason.LOADING: "-r N tries up to N times while the process loads libraries.",
+    Reason.ALREADY_TRACED: "Detach the debugger or tracer and try again.",
+    Reason.NOT_PERMITTED: "Try again as root.",
+    Reason.SECCOMP: "--disable-seccomp suspends the filter for the change; it needs CAP_SYS_ADMIN.",
+    Reason.LOCKED: "Try again when the other ulp has finished, or give it more time with --timeout.",
+    Reason.OUT_OF_ORDER: "Revert the later live patch first, or all of them with --revert-all.",
+    Reason.NOT_RUNNING: "Let the process run (thaw its control group) and try again.",
+}
+
+
+def remedies(results: Iterable[Result]) -> list[str]:
+    """Return what to do about the errors among the results, each once."""
+    reasons = {result.reason for result in results if result.outcome is Outcome.ERROR}
+    known = [REMEDIES[reason] for reason in REMEDIES if reason in reasons]
+    if reasons - REMEDIES.keys():
+        known.append(
+            "A process that cannot be changed is as it was; restarting it loads the library from disk."
+        )
+    return known
