@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Kernel live patches: /sys/kernel/livepatch, transitions and what blocks them."""

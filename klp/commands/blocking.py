@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""List the threads that a transition waits for.
+
+One line per thread: process id and thread id. With -v also the process's command line, with -vv what the
+thread does in the kernel, if the kernel tells. Prints nothing when no transition is going on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import asdict
+
+from host.errors import ExitStatus
+from host.terminal import sanitize
+from klp.blocking import Blocking, BlockingThread, find_blocking
+from klp.output import add_common, remark
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add_common(parser)
+
+
+def run(options: argparse.Namespace) -> ExitStatus:
+    """Print the list."""
+    blocking = find_blocking(
+        options.root, commands=bool(options.verbose or options.json), stacks=options.verbose > 1
+    )
+    if options.json:
+        from host.json_output import write
+
+        write("klp-blocking", asdict(blocking))
+        return ExitStatus.OK
+    for thread in blocking.threads:
+        print(_line(thread, verbose=options.verbose))
+        for frame in thread.stack:
+            print(f"    {sanitize(frame)}")
+    if options.verbose and not blocking.threads:
+        print("no threads with klp_in_progress set")
+    remark(_remarks(blocking))
+    return ExitStatus.OK
+
+
+def _line(thread: BlockingThread, *, verbose: int) -> str:
+    ids = f"{thread.pid} {thread.tid}"
+    if not verbose:
+        return ids
+    return f"{ids} {sanitize(' '.join(thread.command) or f'[{thread.name}]')}"
+
+
+def _remarks(blocking: Blocking) -> list[str]:
+    remarks = list(blocking.problems)
+    if blocking.hidden:
+        hint = "; run klp as root" if os.geteuid() else ""
+        remarks.append(f"{blocking.hidden} threads may not be looked at{hint}")
+    remarks += [f"process {pid} gave no answer" for pid in blocking.silent]
+    return remarks
