@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How much a benchmark does, and with which tools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.bench.tools import Libcare, Ulp
+
+
+THREADS = (1, 2, 16, 64, 256)  # of the process whose pause is measured
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """The sizes of a run; the defaults are those of the goals."""
+
+    directory: Path  # scratch, removed afterwards
+    ours: Ulp
+    libpulp: Ulp | None = None
+    libcare: Libcare | None = None
+    repeats: int = 9
+    threads: tuple[int, ...] = THREADS
+    listed: int = 500
+    triggered: int = 200
+    commands: int = 15  # runs of one short command
+    pairs: int = 9  # of zypper with and without the plugin
+    measured_memory: int = 10  # processes
+    patience: float = 1.0  # seconds to wait for a quiet moment before each run
+    drop_caches: bool = False
+
+    @classmethod
+    def tiny(cls, directory: Path, *, ours: Ulp) -> Plan:
+        """Return a plan that shows within a second whether the benchmarks work; its numbers mean nothing."""
+        return cls(
+            directory=directory,
+            ours=ours,
+            repeats=1,
+            threads=(2,),
+            listed=3,
+            triggered=3,
+            commands=1,
+            pairs=1,
+            measured_memory=2,
+            patience=0.0,
+        )

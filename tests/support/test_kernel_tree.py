@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.kernel_tree import write_module, write_patch, write_task
+
+
+def test_the_files_are_those_of_a_kernel(tmp_path: Path) -> None:
+    write_patch(tmp_path, "livepatch_1", objects={"vmlinux": ["f,1"]}, stack_order=1)
+    write_task(tmp_path, 10, 11, state=-1, stack="[<0>] f\n")
+    write_module(tmp_path, "6.4.0-1-default", "livepatch-1.ko")
+    files = {
+        str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()
+    }
+    assert files == {
+        "sys/kernel/livepatch/livepatch_1/enabled": "1\n",
+        "sys/kernel/livepatch/livepatch_1/transition": "0\n",
+        "sys/kernel/livepatch/livepatch_1/stack_order": "1\n",
+        "sys/kernel/livepatch/livepatch_1/vmlinux/patched": "1\n",
+        "proc/10/cmdline": "",
+        "proc/10/task/11/comm": "sleep\n",
+        "proc/10/task/11/patch_state": "-1\n",
+        "proc/10/task/11/stack": "[<0>] f\n",
+        "proc/sys/kernel/osrelease": "6.4.0-1-default\n",
+        "lib/modules/6.4.0-1-default/livepatch/livepatch-1.ko": "",
+    }
+    assert (tmp_path / "sys/kernel/livepatch/livepatch_1/vmlinux/f,1").is_dir()
