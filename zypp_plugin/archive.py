@@ -19,7 +19,7 @@ from zypp_plugin.report import Report, State, Worker, decode
 
 DIRECTORIES = ("var/lib/zypp-livepatch/reports", "run/zypp-livepatch/reports")
 LAST = "last"
-_NAME = re.compile(r"\d{8}T\d{6}Z-\d+\.json")
+_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z-\d+\.json")
 _LARGEST = 256 << 20  # bytes; a row takes 500
 
 
@@ -79,10 +79,11 @@ class Archive:
 
 
 def file_name(report: Report) -> str:
-    """Return the name of a report's file; names sort by time."""
-    import time
+    """Return the name of a report's file; names sort by time, which two commits in one second need too."""
+    from datetime import UTC, datetime
 
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(report.started))}-{report.worker.pid}.json"
+    started = datetime.fromtimestamp(report.started, tz=UTC)
+    return f"{started:%Y%m%dT%H%M%S.%fZ}-{report.worker.pid}.json"
 
 
 def paths(*, root: str = "/") -> list[Path]:

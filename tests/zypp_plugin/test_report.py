@@ -123,7 +123,7 @@ def test_any_text_is_a_report_or_refused(text: str) -> None:
         decode(text, name="x")
 
 
-def new(*, seconds: int = 0, pid: int | None = None) -> Report:
+def new(*, seconds: float = 0, pid: int | None = None) -> Report:
     worker = this_worker()
     return Report(
         state=State.RUNNING,
@@ -136,6 +136,14 @@ def save(report: Report, root: Path, *, keep: int = 3) -> Archive:
     kept = Archive(name=file_name(report), keep=keep, root=str(root))
     assert kept.save(report) == ""
     return kept
+
+
+def test_commits_in_one_second_keep_their_order(tmp_path: Path) -> None:
+    # a later one may well have the shorter pid
+    reports = [new(seconds=0.2, pid=99_998), new(seconds=0.3, pid=1_003), new(seconds=0.4, pid=998)]
+    for report in reports:
+        save(report, tmp_path)
+    assert [read(path).worker.pid for path in paths(root=str(tmp_path))] == [998, 1_003, 99_998]
 
 
 def test_reports_are_kept_the_newest_few(tmp_path: Path) -> None:
