@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Finds libpulp in a process, which is only read for it and runs on.
+
+It is known by its name or soname and by what it exports, wherever its file lies or lay.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ulp.engines.pulp import abi
+from ulp.image import image_at
+from ulp.memory import NotAnImage, Unreadable
+
+if TYPE_CHECKING:
+    from host.procfs import Mapping as Mapped
+    from ulp.image import Image
+    from ulp.memory import Memory
+
+_LONGEST_VERSION = 32  # bytes; 65535.65535.65535 is the greatest that libpulp's tool knows
+
+
+class Libpulp(NamedTuple):
+    """The libpulp of one process, as it was when it was looked at."""
+
+    path: str  # as the kernel names the file, with " (deleted)" where that is so; untrusted
+    bias: int
+    version: str  # "0.3.17"; empty before there were versions; untrusted
+    symbols: Mapping[str, int]  # addresses in the process of all that it exports under abi.SYMBOLS
+    loaded: bool  # its constructor has run
+    error_state: int  # 0: patches are taken; abi.DISABLED_BY_USER; others: an internal error
+
+
+def find(memory: Memory, mappings: Sequence[Mapped], images: dict[bytes, Image]) -> Libpulp | None:
+    """Return the libpulp of a process, None when it has none; of several the one that has been set up.
+
+    ``mappings`` may be only those of files that can be libpulp. Raises MemoryGone, and Unreadable when its
+    variables cannot be read.
+    """
+    found = None
+    for mapping in _candidates(mappings):
+        try:
+            image = image_at(memory, mapping.start, images)
+            if abi.NAME not in mapping.path and not image.soname.startswith(abi.NAME):
+                continue
+            bias = mapping.start - image.start
+            symbols = _exported(image, bias)
+            version = _version(image, bias, symbols)
+        except (NotAnImage, Unreadable):  # whatever this is, it is no libpulp that could be spoken with
+            continue
+        if not _is_linked(mapping, symbols, mappings):
+            continue
+        loaded, _ = abi.STATE_LAYOUT.unpack(memory.read(symbols[abi.STATE], abi.STATE_LAYOUT.size))
+        error = 0
+        if abi.ERROR_STATE in symbols:
+            (error,) = struct.unpack("<i", memory.read(symbols[abi.ERROR_STATE], 4))
+        found = Libpulp(mapping.path, bias, version, symbols, bool(loaded), error)
+        if loaded:
+            break
+    return found
+
+
+def _candidates(mappings: Sequence[Mapped]) -> Iterator[Mapped]:
+    """Yield the first mappings of files: those that are called libpulp, then the others."""
+    first = [m for m in mappings if m.offset == 0 and m.inode and m.permissions[0] == "r"]
+    for named in (True, False):
+        seen: set[tuple[str, int]] = set()
+        for mapping in first:
+            # a copy that is mapped only to be read does not hide the one that is linked behind it
+            key = (mapping.device, mapping.inode)
+            if (abi.NAME in mapping.path) is named and (named or key not in seen):
+                seen.add(key)
+                yield mapping
+
+
+def _exported(image: Image, bias: int) -> dict[str, int]:
+    found = ((name, image.symbols.find(name)) for name in abi.SYMBOLS)
+    return {name: bias + symbol.value for name, symbol in found if symbol is not None}
+
+
+def _version(image: Image, bias: int, symbols: Mapping[str, int]) -> str:
+    """Return the version, a constant of the build."""
+    if abi.VERSION not in symbols:
+        return ""
+    text = image.read(symbols[abi.VERSION] - bias, _LONGEST_VERSION).partition(b"\0")[0]
+    return text.decode("ascii", "backslashreplace")
+
+
+def _is_linked(first: Mapped, symbols: Mapping[str, int], mappings: Sequence[Mapped]) -> bool:
+    """Say whether it is there as the dynamic linker maps it, not as a file that somebody reads."""
+    if abi.STATE not in symbols or abi.TRIGGER not in symbols:
+        return False
+    entry = symbols[abi.TRIGGER]
+    return any(
+        m.start <= entry < m.end
+        and "x" in m.permissions
+        and (m.device, m.inode) == (first.device, first.inode)
+        for m in mappings
+    )
