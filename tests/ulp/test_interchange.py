@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Containers go from libpulp's tools to ours and back.
 
-libpulp's tools are not part of this repository: ZLP_LIBPULP_TOOLS names the directory where its ``ulp``
-(0.3.17) is. Without them, test_container_format.py holds the bytes against the documented format.
+Without libpulp (tests/support/libpulp.py), test_container_format.py holds the bytes against the documented format.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.containers import build_library
+from tests.support.libpulp import libpulp, needs_libpulp, peer
 from ulp import container, description, packing
 from ulp.container import Container
 from ulp.library import read_library
@@ -24,11 +23,7 @@ from ulp.library import read_library
 if TYPE_CHECKING:
     from tests.ulp.conftest import Ulp
 
-TOOLS = os.environ.get("ZLP_LIBPULP_TOOLS", "")
-pytestmark = pytest.mark.skipif(
-    not TOOLS,
-    reason="ZLP_LIBPULP_TOOLS does not name the directory of libpulp's ulp: NOT compared with libpulp",
-)
+pytestmark = needs_libpulp
 SECTIONS = (".ulp", ".ulp.rev", ".ulp.comments")
 LIBRARY = """
 int variable = 1;
@@ -57,10 +52,6 @@ DESCRIPTIONS = {
     "offsets": "{patch}\n@{target}\nexported:new_one\n#gone:nowhere:12:4010\n#%x:y:0x1f:4020\n",
     "no newline at the end": "{patch}\n@{target}\nexported:new_one",
 }
-
-
-def libpulp(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([Path(TOOLS) / "ulp", *words], capture_output=True, text=True, timeout=60)
 
 
 def content(found: Container, name: str) -> bytes | None:
@@ -144,10 +135,6 @@ def test_livepatchable_answers_alike(tmp_path: Path, ulp: Ulp, pads: bool) -> No
 
 
 def test_libpulp_applies_and_reverts_what_we_packed(tmp_path: Path) -> None:
-    """In a process that preloads libpulp.so.0, which is looked for beside the directory of the tools."""
-    preload = Path(TOOLS).parent / "lib" / "libpulp.so.0"
-    if not preload.exists():
-        pytest.skip(f"no {preload}: libpulp does NOT apply a container of ours")
     target = build_library(
         tmp_path, "static volatile int secret = 30; int answer(void) { return secret; }", pads=True
     )
@@ -167,7 +154,11 @@ def test_libpulp_applies_and_reverts_what_we_packed(tmp_path: Path) -> None:
     program = tmp_path / "main"
     subprocess.run(["gcc", "-o", program, main, target, f"-Wl,-rpath,{tmp_path}"], check=True)
     with subprocess.Popen(
-        [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={"LD_PRELOAD": str(preload)}
+        [program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"LD_PRELOAD": str(peer().library)},
     ) as process:
         assert process.stdin and process.stdout
 

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The real libpulp 0.3.17 as a peer: found on the machine, preloaded by targets, asked through its own tool.
+
+ZLP_LIBPULP names the directory where its ``ulp`` and ``libpulp.so.0`` are (``none``: do without). Otherwise they are
+looked for where libraries and programs are installed. Tests that need it are marked with ``needs_libpulp``; the last
+lines of a test run count those that did not run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.containers import PADS
+from tests.support.targets import Target, answers_library, running
+
+VERSION = "0.3.17"
+VARIABLE = "ZLP_LIBPULP"
+MISSING = "libpulp not found"
+_DIRECTORIES = ("/usr/lib64", "/usr/lib", "/usr/local/lib64", "/usr/local/lib", "/usr/lib/x86_64-linux-gnu")
+
+
+class Peer(NamedTuple):
+    """Where libpulp is."""
+
+    tool: Path
+    library: Path
+
+
+def find(environment: Mapping[str, str]) -> Peer | None:
+    """Return libpulp, None without; raises FileNotFoundError where ZLP_LIBPULP does not lead to it."""
+    named = environment.get(VARIABLE, "")
+    if named == "none":
+        return None
+    if named:
+        peer = Peer(Path(named) / "ulp", Path(named) / "libpulp.so.0")
+        for path in peer:
+            if not path.exists():
+                raise FileNotFoundError(f"{VARIABLE} is {named}, and there is no {path}")
+        if not _is_libpulps(peer.tool):
+            raise FileNotFoundError(f"{VARIABLE} is {named}, and {peer.tool} is no ulp of libpulp {VERSION}")
+        return peer
+    library = next(filter(Path.exists, _libraries()), None)
+    programs = (Path(place) / "ulp" for place in environment.get("PATH", "").split(":") if place)
+    tool = next(filter(_is_libpulps, programs), None) if library else None
+    return Peer(tool, library) if tool and library else None
+
+
+def _libraries() -> Iterator[Path]:
+    for program in ("/sbin/ldconfig", "/usr/sbin/ldconfig"):
+        if Path(program).exists():
+            listed = subprocess.run([program, "-p"], capture_output=True, text=True, check=False).stdout
+            yield from (Path(path) for path in re.findall(r"libpulp\.so\.0 .*=> (/.*)", listed))
+    yield from (Path(directory) / "libpulp.so.0" for directory in _DIRECTORIES)
+
+
+def _is_libpulps(program: Path) -> bool:
+    if not os.access(program, os.X_OK):
+        return False
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=20)
+    return said.stdout.strip() == f"libpulp {VERSION}"
+
+
+PEER = find(os.environ)
+needs_libpulp = pytest.mark.skipif(PEER is None, reason=MISSING)
+
+
+def not_run(reports: Iterable[object]) -> str:
+    """Return the line that says how many of the skipped tests wanted libpulp; empty for none."""
+    reasons = [getattr(report, "longrepr", None) for report in reports]
+    count = sum(isinstance(reason, tuple) and reason[2].endswith(MISSING) for reason in reasons)
+    if not count:
+        return ""
+    tests = "1 interoperation test" if count == 1 else f"{count} interoperation tests"
+    wanted = f"the directory that holds ulp and libpulp.so.0 of libpulp {VERSION}"
+    return f"{MISSING}: {tests} did NOT run; set {VARIABLE} to {wanted}"
+
+
+def peer() -> Peer:
+    """Return libpulp where the test is known to have it."""
+    assert PEER is not None, "a test without needs_libpulp wants libpulp"
+    return PEER
+
+
+def libpulp(*words: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run libpulp's own ``ulp``."""
+    return subprocess.run(
+        [peer().tool, *words], capture_output=True, text=True, errors="backslashreplace", timeout=timeout
+    )
+
+
+def padded_library(*flags: str, name: str) -> Path:
+    """``answers_library`` as libpulp wants it: space at each function, a hash table that its tool reads."""
+    return answers_library(PADS, "-Wl,--hash-style=sysv,--build-id=sha1", *flags, name=name)
+
+
+@contextmanager
+def preloaded(
+    program: Path | str, *words: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Target]:
+    """A ``running`` target that preloads libpulp."""
+    with running(
+        program, *words, environment={**(environment or {}), "LD_PRELOAD": str(peer().library)}
+    ) as target:
+        yield target
+
+
+def apply(target: Target, container: Path) -> None:
+    """Let libpulp's tool apply a live patch."""
+    _trigger(target, container)
+
+
+def revert(target: Target, container: Path) -> None:
+    """Let libpulp's tool take a live patch back."""
+    _trigger(target, "--revert", container)
+
+
+def _trigger(target: Target, *words: str | Path) -> None:
+    done = libpulp("trigger", "-p", str(target.pid), "-r", "100", *words)
+    assert done.returncode == 0 and "SUCCESS" in done.stdout, (done, target.describe())
