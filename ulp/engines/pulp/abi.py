@@ -104,7 +104,7 @@ def sentence(code: int) -> str:
     """Return what users of libpulp know an error number by; below 256 it is an errno."""
     if 0 <= code < _FIRST:
         return os.strerror(code)
-    if code - _FIRST < len(_SENTENCES):
+    if 0 <= code - _FIRST < len(_SENTENCES):
         return _SENTENCES[code - _FIRST]
     return f"Unknown error {code}"
 

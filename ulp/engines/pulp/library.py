@@ -7,9 +7,10 @@ It is known by its name or soname and by what it exports, wherever its file lies
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from ulp import elf_constants as c
 from ulp.engines.pulp import abi
 from ulp.image import image_at
 from ulp.memory import NotAnImage, Unreadable
@@ -43,6 +44,8 @@ def find(memory: Memory, mappings: Sequence[Mapped], images: dict[bytes, Image])
     for mapping in _candidates(mappings):
         try:
             image = image_at(memory, mapping.start, images)
+            if not _is_linked(mapping, image, mappings):
+                continue
             if abi.NAME not in mapping.path and not image.soname.startswith(abi.NAME):
                 continue
             bias = mapping.start - image.start
@@ -50,7 +53,7 @@ def find(memory: Memory, mappings: Sequence[Mapped], images: dict[bytes, Image])
             version = _version(image, bias, symbols)
         except (NotAnImage, Unreadable):  # whatever this is, it is no libpulp that could be spoken with
             continue
-        if not _is_linked(mapping, symbols, mappings):
+        if abi.STATE not in symbols or abi.TRIGGER not in symbols:
             continue
         loaded, _ = abi.STATE_LAYOUT.unpack(memory.read(symbols[abi.STATE], abi.STATE_LAYOUT.size))
         error = 0
@@ -62,17 +65,10 @@ def find(memory: Memory, mappings: Sequence[Mapped], images: dict[bytes, Image])
     return found
 
 
-def _candidates(mappings: Sequence[Mapped]) -> Iterator[Mapped]:
-    """Yield the first mappings of files: those that are called libpulp, then the others."""
+def _candidates(mappings: Sequence[Mapped]) -> list[Mapped]:
+    """Return the first mappings of files: those that are called libpulp before the others."""
     first = [m for m in mappings if m.offset == 0 and m.inode and m.permissions[0] == "r"]
-    for named in (True, False):
-        seen: set[tuple[str, int]] = set()
-        for mapping in first:
-            # a copy that is mapped only to be read does not hide the one that is linked behind it
-            key = (mapping.device, mapping.inode)
-            if (abi.NAME in mapping.path) is named and (named or key not in seen):
-                seen.add(key)
-                yield mapping
+    return sorted(first, key=lambda mapping: abi.NAME not in mapping.path)
 
 
 def _exported(image: Image, bias: int) -> dict[str, int]:
@@ -88,13 +84,15 @@ def _version(image: Image, bias: int, symbols: Mapping[str, int]) -> str:
     return text.decode("ascii", "backslashreplace")
 
 
-def _is_linked(first: Mapped, symbols: Mapping[str, int], mappings: Sequence[Mapped]) -> bool:
-    """Say whether it is there as the dynamic linker maps it, not as a file that somebody reads."""
-    if abi.STATE not in symbols or abi.TRIGGER not in symbols:
-        return False
-    entry = symbols[abi.TRIGGER]
+def _is_linked(first: Mapped, image: Image, mappings: Sequence[Mapped]) -> bool:
+    """Say whether its code is where the dynamic linker maps it: this is no file that somebody reads.
+
+    Asked before anything else is: what is read of an image is remembered for all that have the same first page.
+    """
+    bias = first.start - image.start
+    code = next((bias + load.address for load in image.loads if load.flags & c.PF_X), 0)
     return any(
-        m.start <= entry < m.end
+        m.start <= code < m.end
         and "x" in m.permissions
         and (m.device, m.inode) == (first.device, first.inode)
         for m in mappings
