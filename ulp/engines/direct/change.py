@@ -14,20 +14,21 @@ from ulp.arch.x86_64_detour import inside
 from ulp.engines import Change, Consistency, Settings
 from ulp.engines.direct import commit, prepare, recover
 from ulp.engines.direct import record as records
-from ulp.engines.direct.busy import Watch
 from ulp.engines.direct.commit import Transaction
-from ulp.engines.direct.functions import Ranges
-from ulp.engines.direct.inject import DirtyCave, PlaceTaken, map_block, unmap_block
-from ulp.engines.direct.lock import locked
+from ulp.engines.direct.inject import PlaceTaken, map_block, unmap_block
 from ulp.engines.direct.prepare import Prepared
 from ulp.engines.direct.record import Damaged, Record, State
-from ulp.engines.direct.stop import Momentary, Pause, while_standing
 from ulp.engines.direct.suspended import SuspendedCalls
-from ulp.engines.direct.tracing import run_tracing
 from ulp.image import Image
 from ulp.memory import MemoryGone, Unreadable, Unwritable
 from ulp.process import Loading, Process
 from ulp.result import BusyCall, Reason, Refusal, Result, defect
+from ulp.standstill.borrow import DirtyCave
+from ulp.standstill.busy import Watch
+from ulp.standstill.lock import locked
+from ulp.standstill.ranges import Ranges
+from ulp.standstill.stop import Momentary, Pause, while_standing
+from ulp.standstill.tracing import run_tracing
 from ulp.tracee import Gone
 
 _SHORTEST_REST: Final = 0.001  # seconds between two tries

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from ulp.engines import Change, Settings
 from ulp.engines.direct import recover
 from ulp.engines.direct.change import OneChange
-from ulp.engines.direct.lock import locked
 from ulp.engines.direct.record import Damaged
-from ulp.engines.direct.stop import Momentary
 from ulp.image import Image
 from ulp.memory import MemoryGone
 from ulp.process import Process
 from ulp.result import Reason, Refusal, Result
+from ulp.standstill.lock import locked
+from ulp.standstill.stop import Momentary
 
 
 class DirectEngine:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -142,25 +141,3 @@ def _size(unit: Unit, target: Object) -> int:
             f"no function of {target.path} begins at {unit.old_address:#x}, where {unit.old_name} should be",
         )
     return 0
-
-
-class Ranges:
-    """Address ranges of functions, to ask which one holds an address."""
-
-    def __init__(self, functions: Iterable[tuple[int, int, str]]) -> None:
-        """Take (address, size, name) of each; sizes of 0 hold nothing."""
-        self._ranges = sorted(functions)
-        self._starts = [start for start, _, _ in self._ranges]
-
-    def name_at(self, address: int) -> str | None:
-        """Return the name of the function that holds an address."""
-        position = bisect.bisect_right(self._starts, address) - 1
-        if position < 0:
-            return None
-        start, size, name = self._ranges[position]
-        return name if address < start + size else None
-
-    @property
-    def bounds(self) -> list[tuple[int, int]]:
-        """(start, end) of each range, ascending."""
-        return [(start, start + size) for start, size, _ in self._ranges]

@@ -11,20 +11,19 @@ import errno
 import fcntl
 import functools
 import os
-import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from host import procfs
-from ulp import elf_constants as c
 from ulp import seccomp
 from ulp.arch import x86_64 as arch
 from ulp.arch import x86_64_stub as stub
 from ulp.arch.x86_64_stub import DESCRIPTOR, Call
-from ulp.engines.direct.stop import Momentary, refusal_of_seizing
 from ulp.process import Object, Process
 from ulp.result import Reason, Refusal
+from ulp.standstill.borrow import find_cave, in_restartable_sequence
+from ulp.standstill.stop import Momentary, refusal_of_seizing
 from ulp.tracee import Gone, OtherArchitecture, Thread, wait_for_news
 
 _ALL_SIGNALS: Final = (1 << 64) - 1
@@ -59,38 +58,6 @@ class Block(NamedTuple):
 
 class PlaceTaken(Exception):
     """Something has been mapped at the chosen place meanwhile."""
-
-
-class DirtyCave(Exception):
-    """Code of a killed tool is left behind; whether a thread is still in it must be looked at first."""
-
-    def __init__(self, address: int, size: int) -> None:
-        super().__init__(hex(address))
-        self.address = address
-        self.size = size
-
-
-def caves(objects: Iterable[Object], process: Process) -> Iterator[tuple[int, int]]:
-    """Yield (address, size) of the rests of pages behind the code of objects."""
-    executable = {m.end: m for m in process.mappings if m.permissions == "r-xp"}
-    for item in objects:
-        for load in item.image.loads:
-            end = item.bias + load.address + load.file_size
-            page_end = -(-end // arch.PAGE) * arch.PAGE
-            if load.flags & c.PF_X and page_end in executable and page_end - end >= 64:
-                start = -(-end // 16) * 16
-                yield start, page_end - start
-
-
-def find_cave(objects: Iterable[Object], process: Process, *, size: int) -> int:
-    """Return the address of ``size`` unused bytes of code; raises Refusal (no-room) and DirtyCave."""
-    for address, room in caves(objects, process):
-        data = process.memory.read_some(address, room)
-        if data.startswith(stub.MARKER):
-            raise DirtyCave(address, len(data))
-        if len(data) == room >= size and not any(data):
-            return address
-    raise Refusal(Reason.NO_ROOM, "no object in the process has room for the code that maps memory")
 
 
 def map_block(process: Process, block: Block, objects: Sequence[Object], *, suspend_seccomp: bool) -> float:
@@ -328,19 +295,7 @@ def _is_usable(process: Process, thread: Thread) -> bool:
         return False
     if not arch.runs_64_bit(thread.registers):
         raise Refusal(Reason.OTHER_ARCHITECTURE)
-    return arch.in_system_call(thread.registers) or not _in_restartable_sequence(process, thread)
-
-
-def _in_restartable_sequence(process: Process, thread: Thread) -> bool:
-    """Say whether the kernel would restart the thread's present instructions if it ran elsewhere (rseq(2))."""
-    area = thread.rseq_area()
-    if not area:
-        return False
-    section = process.memory.word(area + 8)
-    if not section:
-        return False
-    _, start, length, _ = struct.unpack("<QQQQ", process.memory.read(section, 32))
-    return bool(start <= thread.registers[arch.RIP] < start + length)
+    return arch.in_system_call(thread.registers) or not in_restartable_sequence(process.memory, thread)
 
 
 def _seccomp_refusal(process: Process, thread: Thread, calls: Sequence[Call], cave: int) -> Refusal | None:

@@ -9,13 +9,13 @@ from typing import Final
 from ulp.arch.x86_64_detour import inside
 from ulp.engines.direct import commit
 from ulp.engines.direct import record as records
-from ulp.engines.direct.busy import Watch
-from ulp.engines.direct.functions import Ranges
 from ulp.engines.direct.record import Damaged, Journal, Record, State
-from ulp.engines.direct.stop import while_standing
-from ulp.engines.direct.tracing import run_tracing
 from ulp.memory import Memory
 from ulp.process import Process
+from ulp.standstill.busy import Watch
+from ulp.standstill.ranges import Ranges
+from ulp.standstill.stop import while_standing
+from ulp.standstill.tracing import run_tracing
 
 _MOST_PLACES: Final = (
     256  # areas of 16 MiB that the functions of a change lie in; each is looked for on every stack

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ulp.arch.x86_64 import LONGEST_CALL, follows_call
-from ulp.engines.direct.functions import Ranges
-from ulp.engines.direct.words import AddressSearch
 from ulp.memory import Memory, Unreadable
 from ulp.process import Process
+from ulp.standstill.ranges import Ranges
+from ulp.standstill.words import AddressSearch
 
 _PIECE: Final = 1 << 20
 _MOST: Final = 1 << 30  # bytes of memory looked through

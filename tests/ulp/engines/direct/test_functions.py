@@ -17,10 +17,11 @@ from tests.support.containers import build_container, build_library
 from tests.support.images import loading
 from tests.support.memory import FakeMemory
 from ulp.container import Container, Unit, read
-from ulp.engines.direct.functions import Function, Ranges, Text, functions
+from ulp.engines.direct.functions import Function, Text, functions
 from ulp.engines.direct.record import Description, Diversion, Record, State
 from ulp.process import Object, Process
 from ulp.result import Reason, Refusal
+from ulp.standstill.ranges import Ranges
 
 SOURCE = """
 int plain(int x) { return x * 7 + 3; }

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from tests.support.targets import Slot, Target, answers_library, caller, program, running
 from ulp.arch import x86_64 as arch
-from ulp.engines.direct.busy import Watch
-from ulp.engines.direct.functions import Ranges
-from ulp.engines.direct.stop import Momentary, while_standing
-from ulp.engines.direct.tracing import run_tracing
-from ulp.engines.direct.words import AddressSearch
 from ulp.process import Process
 from ulp.result import BusyCall, Reason
+from ulp.standstill.busy import Watch
+from ulp.standstill.ranges import Ranges
+from ulp.standstill.stop import Momentary, while_standing
+from ulp.standstill.tracing import run_tracing
+from ulp.standstill.words import AddressSearch
 from ulp.tracee import Thread
 
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.targets import Slot, answers_library, caller, running
-from ulp.engines.direct.lock import locked
 from ulp.result import Reason, Refusal
+from ulp.standstill.lock import locked
 
 NOBODY = 65534
 
@@ -34,7 +34,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 HOLDER = """
 import sys, time
-from ulp.engines.direct.lock import locked
+from ulp.standstill.lock import locked
 with locked(int(sys.argv[1]), timeout=1, cancelled=lambda: False):
     print("held", flush=True)
     time.sleep(60)

@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from ulp.arch import x86_64 as arch
-from ulp.engines.direct.functions import Ranges
-from ulp.engines.direct.stop import Momentary
-from ulp.engines.direct.words import AddressSearch
 from ulp.process import Process
 from ulp.result import BusyCall, Reason
+from ulp.standstill.ranges import Ranges
+from ulp.standstill.stop import Momentary
+from ulp.standstill.words import AddressSearch
 from ulp.tracee import Thread
 
 _LONGEST_STACK: Final = 8 << 20  # bytes looked at from a stack pointer on, the usual RLIMIT_STACK
