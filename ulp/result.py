@@ -108,6 +108,10 @@ class Refusal(Exception):
         self.detail = detail
 
 
+class Damaged(Exception):
+    """What a process says of its own live patches cannot be right."""
+
+
 def defect(error: BaseException) -> str:
     """Return a sentence for an error that nobody expected: what it is and where it was raised."""
     import traceback

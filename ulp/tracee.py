@@ -20,6 +20,7 @@ from ulp.arch import x86_64 as arch
 
 # include/uapi/linux/ptrace.h
 _POKEDATA: Final = 5
+_CONT: Final = 7
 _DETACH: Final = 17
 _SYSCALL: Final = 24
 _GETREGSET: Final = 0x4204
@@ -31,6 +32,7 @@ _SETSIGMASK: Final = 0x420B
 _SECCOMP_GET_FILTER: Final = 0x420C
 _GET_RSEQ_CONFIGURATION: Final = 0x420F
 _GETEVENTMSG: Final = 0x4201
+_GETSIGINFO: Final = 0x4202
 
 _O_TRACESYSGOOD: Final = 1 << 0
 _O_TRACECLONE: Final = 1 << 3
@@ -39,6 +41,7 @@ _O_SUSPEND_SECCOMP: Final = 1 << 21
 _SYSTEM_CALL_STOP: Final = signal.SIGTRAP | 0x80
 _EVENT_CLONE: Final = 3
 _NT_PRSTATUS: Final = 1
+_LARGEST_STATE: Final = 1 << 14  # bytes of vector state, AMX included
 _WALL: Final = 0x40000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -144,6 +147,37 @@ class Thread:
     def write_registers(self) -> None:
         """Write ``registers`` back to the thread."""
         _call(_SETREGSET, self.tid, _NT_PRSTATUS, self._iovec)
+
+    def vector_state(self) -> tuple[int, bytes]:
+        """Return the kind (of arch.VECTOR_STATES) and contents of the set of all but the general registers."""
+        for kind in arch.VECTOR_STATES:
+            buffer = ctypes.create_string_buffer(_LARGEST_STATE)
+            iovec = _IoVec(ctypes.addressof(buffer), _LARGEST_STATE)
+            try:
+                _call(_GETREGSET, self.tid, kind, ctypes.byref(iovec))
+            except OSError:
+                if kind == arch.VECTOR_STATES[-1]:
+                    raise
+                continue
+            return kind, buffer.raw[: iovec.length]
+        raise AssertionError
+
+    def set_vector_state(self, kind: int, contents: bytes) -> None:
+        """Write back what ``vector_state`` returned."""
+        buffer = ctypes.create_string_buffer(contents, len(contents))
+        iovec = _IoVec(ctypes.addressof(buffer), len(contents))
+        _call(_SETREGSET, self.tid, kind, ctypes.byref(iovec))
+
+    def signal_is_fault(self) -> bool:
+        """Say whether the signal that it stopped for comes from its own instructions (si_code > 0, sigaction(2))."""
+        information = (ctypes.c_int * 32)()  # a siginfo_t has 128 bytes
+        _call(_GETSIGINFO, self.tid, None, ctypes.byref(information))
+        return information[2] > 0
+
+    def resume(self) -> None:
+        """Let it run on, without a signal, still traced."""
+        self.stopped = False
+        _call(_CONT, self.tid)
 
     def resume_to_system_call(self) -> None:
         """Let it run to the next entry into or exit from a system call; ``poll_stopped`` tells when."""

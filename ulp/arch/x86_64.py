@@ -18,6 +18,12 @@ REGISTER_COUNT: Final = 27
 DYNAMIC_THREAD_POINTER_OFFSET: Final = 0  # what a DTPOFF is relative to (TLS_DTV_OFFSET)
 DETOUR_REACH: Final = (1 << 31) - (1 << 20)  # bytes between a function and its replacement, with a margin
 
+R15: Final = 0
+R14: Final = 1
+R13: Final = 2
+R12: Final = 3
+RBP: Final = 4
+RBX: Final = 5
 R11: Final = 6
 R10: Final = 7
 R9: Final = 8
@@ -29,8 +35,12 @@ RSI: Final = 13
 RDI: Final = 14
 ORIG_RAX: Final = 15
 RIP: Final = 16
+EFLAGS: Final = 18
 RSP: Final = 19
 FS_BASE: Final = 21
+
+XSAVE_STATE: Final = 0x202  # NT_X86_XSTATE, include/uapi/linux/elf.h
+VECTOR_STATES: Final = (XSAVE_STATE, 2)  # the second, NT_PRFPREG, where the processor has no XSAVE
 
 RED_ZONE: Final = 128
 LONGEST_CALL: Final = 7  # bytes of a call instruction without prefixes
@@ -41,6 +51,7 @@ SYS_CLOSE: Final = 3
 SYS_MMAP: Final = 9
 SYS_MUNMAP: Final = 11
 SYS_RT_SIGPROCMASK: Final = 14
+SYS_FUTEX: Final = 202
 SYS_RESTART_SYSCALL: Final = 219
 SYS_MEMFD_CREATE: Final = 319
 

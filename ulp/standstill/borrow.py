@@ -12,6 +12,10 @@ from ulp.arch import x86_64_stub as stub
 from ulp.memory import Memory
 from ulp.process import Object, Process
 from ulp.result import Reason, Refusal
+from ulp.standstill.busy import Watch
+from ulp.standstill.ranges import Ranges
+from ulp.standstill.stop import while_standing
+from ulp.standstill.tracing import run_tracing
 from ulp.tracee import Thread
 
 
@@ -44,7 +48,7 @@ def find_cave(objects: Iterable[Object], process: Process, *, size: int) -> int:
             raise DirtyCave(address, len(data))
         if len(data) == room >= size and not any(data):
             return address
-    raise Refusal(Reason.NO_ROOM, "no object in the process has room for the code that maps memory")
+    raise Refusal(Reason.NO_ROOM, "no object in the process has room for the code that is needed")
 
 
 def in_restartable_sequence(memory: Memory, thread: Thread) -> bool:
@@ -57,3 +61,19 @@ def in_restartable_sequence(memory: Memory, thread: Thread) -> bool:
         return False
     _, start, length, _ = struct.unpack("<QQQQ", memory.read(section, 32))
     return bool(start <= thread.registers[arch.RIP] < start + length)
+
+
+def clean_cave(process: Process, address: int, size: int) -> None:
+    """Take away the code that a killed tool has left, once no thread is in it; raises Refusal and Momentary."""
+    watch = Watch(
+        process, ranges=Ranges([(address, size, "leftover code")]), inside=range(address, address + size)
+    )
+    run_tracing(
+        lambda: while_standing(
+            process.pid, look=watch.look, act=lambda: _clear(process.memory, address, size)
+        )
+    )
+
+
+def _clear(memory: Memory, address: int, size: int) -> None:
+    memory.write(address, bytes(size))

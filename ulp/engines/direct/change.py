@@ -4,45 +4,29 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from host import procfs
 from ulp.arch.x86_64_detour import inside
-from ulp.engines import Change, Consistency, Settings
+from ulp.engines import Consistency
+from ulp.engines.attempt import Attempt, Busy
 from ulp.engines.direct import commit, prepare, recover
 from ulp.engines.direct import record as records
 from ulp.engines.direct.commit import Transaction
 from ulp.engines.direct.inject import PlaceTaken, map_block, unmap_block
 from ulp.engines.direct.prepare import Prepared
-from ulp.engines.direct.record import Damaged, Record, State
+from ulp.engines.direct.record import Record, State
 from ulp.engines.direct.suspended import SuspendedCalls
-from ulp.image import Image
-from ulp.memory import MemoryGone, Unreadable, Unwritable
-from ulp.process import Loading, Process
-from ulp.result import BusyCall, Reason, Refusal, Result, defect
+from ulp.memory import MemoryGone, Unwritable
+from ulp.process import Process
+from ulp.result import BusyCall, Reason, Refusal, Result
 from ulp.standstill.borrow import DirtyCave
 from ulp.standstill.busy import Watch
-from ulp.standstill.lock import locked
 from ulp.standstill.ranges import Ranges
 from ulp.standstill.stop import Momentary, Pause, while_standing
 from ulp.standstill.tracing import run_tracing
 from ulp.tracee import Gone
-
-_SHORTEST_REST: Final = 0.001  # seconds between two tries
-_LONGEST_REST: Final = 0.1
-_PROGRAMS: Final = 5  # programs that a process may run one after the other while it is looked at
-_MOMENTARY: Final = 5.0  # seconds after which what should last a moment counts as lasting
-
-
-class _Busy(Exception):
-    """A stack holds a function that is to change, and consistency is strict."""
-
-    def __init__(self, sentence: str, calls: tuple[BusyCall, ...] = ()) -> None:
-        super().__init__(sentence)
-        self.calls = calls
 
 
 class _Plan(NamedTuple):
@@ -55,106 +39,16 @@ class _Plan(NamedTuple):
     mapping_pause: float
 
 
-class OneChange:
-    """A change of a process; ``make`` makes it and never raises for what the process is or does."""
+class OneChange(Attempt):
+    """A change of a process from outside; ``make`` makes it and never raises for what the process is or does."""
 
-    def __init__(
-        self,
-        images: dict[bytes, Image],
-        pid: int,
-        change: Change,
-        settings: Settings,
-        cancelled: Callable[[], bool],
-    ) -> None:
-        self._images = images
-        self._cancelled = cancelled
-        self._pid = pid
-        self._change = change
-        self._settings = settings
-        self._name = ""
-        self._library = ""
-        self._deadline = time.monotonic() + settings.timeout
+    engine = "direct"
 
-    def make(self) -> Result:
-        """Change the process, and the program that it runs by then when it has replaced its program meanwhile."""
-        for _ in range(_PROGRAMS):
-            try:
-                return self._with_process()
-            except (OSError, MemoryGone, Gone, Unreadable) as error:
-                if isinstance(error, PermissionError):
-                    detail = f"its memory may not be opened ({error.strerror})"
-                    return self._result(Reason.NOT_PERMITTED, detail=detail)
-                if procfs.live_thread(self._pid) is None:
-                    break
-        else:
-            detail = "it replaces its program by another faster than it can be looked at"
-            return self._result(Reason.LOADING, detail=detail)
-        return self._result(Reason.PROCESS_GONE)
-
-    def _with_process(self) -> Result:
-        """Look at the process as it is now and change it; raises what its end or a new program causes."""
+    def _begin(self) -> None:
         self._refused_places: set[int] = set()
         self._mapped: Prepared | None = None
-        try:
-            with (
-                locked(self._pid, timeout=self._settings.timeout, cancelled=self._cancelled),
-                Process(self._pid, images=self._images) as process,
-            ):
-                self._name = process.name
-                try:
-                    return self._try(process)
-                except BaseException:
-                    self._take_back(process)
-                    raise
-        except Refusal as refusal:
-            return self._result(refusal.reason, detail=refusal.detail)
-        except _Busy as busy:
-            return self._result(Reason.STACK_BUSY, detail=str(busy), busy=busy.calls)
-        except Damaged as error:
-            return self._result(Reason.DAMAGED, detail=f"a record of a live patch cannot be used: {error}")
-        except Unwritable as error:
-            return self._result(Reason.MEMORY_SEALED, detail=f"the kernel refuses to write ({error})")
-        except (OSError, MemoryGone, Gone, Unreadable):
-            raise
-        except Exception as error:  # a defect met in one process must not keep the others from their patch
-            return self._result(Reason.INTERNAL, detail=defect(error))
 
-    def _try(self, process: Process) -> Result:
-        """Try until it is done, refused, or the time is over."""
-        rest = _SHORTEST_REST
-        stops = 0
-        begin = time.monotonic()
-        while True:
-            patient = time.monotonic() < min(begin + _MOMENTARY, self._deadline)
-            try:
-                return self._once(process)
-            except _Busy:
-                stops += 1
-                if 1 < self._settings.tries <= stops or time.monotonic() + rest > self._deadline:
-                    raise
-            except DirtyCave as cave:
-                with suppress(Momentary):
-                    recover.clean_cave(process, cave.address, cave.size)
-                if not patient:
-                    raise Refusal(Reason.NOT_RUNNING, "code of a killed ulp is still in use in it") from None
-            except PlaceTaken:
-                if not patient:
-                    raise Refusal(
-                        Reason.NO_ROOM, "it maps memory faster than a place can be found"
-                    ) from None
-            except Loading:
-                if not patient:
-                    raise Refusal(Reason.LOADING) from None
-            except Momentary as error:
-                if not patient:
-                    raise Refusal(error.reason, error.detail) from error
-            if self._cancelled():
-                raise Refusal(Reason.INTERRUPTED)
-            time.sleep(rest)
-            rest = min(rest * 2, _LONGEST_REST)
-            process.refresh()
-
-    def _take_back(self, process: Process) -> None:
+    def _give_up(self, process: Process) -> None:
         """Unmap what was mapped in vain. Where that fails too, a later command uses it: nothing leads to it."""
         prepared = self._mapped
         if prepared is not None and prepared.block is not None:
@@ -216,7 +110,7 @@ class OneChange:
             )
         if self._settings.dry_run:
             self._check_order(process, active, reverted, prepared)
-            return self._result(Reason.WOULD_CHANGE, plan_of=(reverted, prepared))
+            return self._answer(Reason.WOULD_CHANGE, plan_of=(reverted, prepared))
         if prepared is not None:
             pause = self._fill(process, prepared, sequence=max((r.sequence for r in found), default=0) + 1)
         transaction = self._check_order(process, active, reverted, prepared)
@@ -328,57 +222,40 @@ class OneChange:
             reason = Reason.REVERTED
         else:
             reason = Reason.REPLACED if plan.reverted else Reason.APPLIED
-        return self._result(
-            reason,
-            plan_of=(plan.reverted, plan.prepared),
+        return self._answer(reason, plan_of=(plan.reverted, plan.prepared))._replace(
             pause=pause.whole + plan.mapping_pause,
             longest_pause=max(pause.running, plan.mapping_pause),
             threads=pause.threads,
             busy=calls,
         )
 
-    def _result(
+    def _answer(
         self,
         reason: Reason,
         *,
-        detail: str = "",
-        plan_of: tuple[Sequence[Record], Prepared | None] = ((), None),
-        pause: float | None = None,
-        longest_pause: float | None = None,
-        threads: int = 0,
-        busy: tuple[BusyCall, ...] = (),
+        plan_of: tuple[Sequence[Record], Prepared | None],
     ) -> Result:
         reverted, prepared = plan_of
         if prepared is not None:
             functions = tuple(function.name for function in prepared.functions)
         else:
             functions = tuple(item.name for record in reverted for item in record.description.diversions)
-        container = self._change.apply
-        return Result(
-            pid=self._pid,
-            name=self._name or procfs.name(self._pid),
-            reason=reason,
-            detail=detail,
-            container=str(container.path) if container is not None else "",
+        return self._result(reason)._replace(
             library=self._library or (reverted[0].description.library if reverted else ""),
             reverted=tuple(os.path.basename(record.description.container) for record in reverted),
             functions=functions,
-            pause=pause,
-            longest_pause=longest_pause,
-            threads=threads,
-            busy=busy,
         )
 
 
 def _refuse_calls(watch: Watch, suspended: SuspendedCalls) -> None:
-    """Raise _Busy when any stack holds a function that is to change."""
+    """Raise Busy when any stack holds a function that is to change."""
     if watch.calls:
         calls = watch.sorted_calls
-        raise _Busy(f"thread {calls[0].thread} is inside {calls[0].function}", calls)
+        raise Busy(f"thread {calls[0].thread} is inside {calls[0].function}", calls)
     call = suspended.still_there(watch.stacks)
     if call is not None:
         function, address = call
-        raise _Busy(f"a stack that no thread is on (at {address:#x}) holds a call inside {function}")
+        raise Busy(f"a stack that no thread is on (at {address:#x}) holds a call inside {function}")
 
 
 def _ranges(reverted: Sequence[Record], prepared: Prepared | None) -> Ranges:

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from ulp.engines import Change, Settings
 from ulp.engines.direct import recover
 from ulp.engines.direct.change import OneChange
-from ulp.engines.direct.record import Damaged
 from ulp.image import Image
 from ulp.memory import MemoryGone
 from ulp.process import Process
-from ulp.result import Reason, Refusal, Result
+from ulp.result import Damaged, Reason, Refusal, Result
 from ulp.standstill.lock import locked
 from ulp.standstill.stop import Momentary
 

@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from host import procfs
-from ulp import seccomp
 from ulp.arch import x86_64 as arch
 from ulp.arch import x86_64_stub as stub
 from ulp.arch.x86_64_stub import DESCRIPTOR, Call
 from ulp.process import Object, Process
 from ulp.result import Reason, Refusal
 from ulp.standstill.borrow import find_cave, in_restartable_sequence
+from ulp.standstill.filters import seccomp_refusal
 from ulp.standstill.stop import Momentary, refusal_of_seizing
 from ulp.tracee import Gone, OtherArchitecture, Thread, wait_for_news
 
@@ -56,8 +56,11 @@ class Block(NamedTuple):
     regions: tuple[Region, ...]
 
 
-class PlaceTaken(Exception):
+class PlaceTaken(Momentary):
     """Something has been mapped at the chosen place meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.NO_ROOM, "it maps memory faster than a place can be found")
 
 
 def map_block(process: Process, block: Block, objects: Sequence[Object], *, suspend_seccomp: bool) -> float:
@@ -264,7 +267,9 @@ def _choose_thread(
             if _is_usable(process, thread):
                 if suspend_seccomp:
                     return thread, begin
-                refusal = _seccomp_refusal(process, thread, calls, cave)
+                undo = Call(number=arch.SYS_MUNMAP, arguments=(cave, arch.PAGE))
+                mask = Call(number=arch.SYS_RT_SIGPROCMASK, arguments=(2, cave, 0, 8))
+                refusal = seccomp_refusal(process.pid, thread, (*calls, undo, mask), pc=cave)
                 if refusal is None:
                     return thread, begin
         except Gone:
@@ -296,34 +301,3 @@ def _is_usable(process: Process, thread: Thread) -> bool:
     if not arch.runs_64_bit(thread.registers):
         raise Refusal(Reason.OTHER_ARCHITECTURE)
     return arch.in_system_call(thread.registers) or not in_restartable_sequence(process.memory, thread)
-
-
-def _seccomp_refusal(process: Process, thread: Thread, calls: Sequence[Call], cave: int) -> Refusal | None:
-    """Return why the thread's seccomp filters forbid the calls, None when they do not."""
-    mode = procfs.status(process.pid, thread.tid).get("Seccomp", "0")
-    if mode == "0":
-        return None
-    if mode == "1":
-        return Refusal(Reason.SECCOMP, "seccomp's strict mode allows no system call that is needed")
-    try:
-        filters = thread.seccomp_filters()
-    except OSError as error:
-        return Refusal(
-            Reason.SECCOMP, f"its seccomp filter cannot be read ({error.strerror}), so it is not tried"
-        )
-    mask_call = Call(number=arch.SYS_RT_SIGPROCMASK, arguments=(2, cave, 0, 8))
-    undo = (Call(number=arch.SYS_MUNMAP, arguments=(cave, arch.PAGE)),)
-    for call in (*calls, *undo, mask_call):
-        try:
-            action = seccomp.verdict(
-                filters,
-                number=call.number,
-                architecture=arch.AUDIT_ARCHITECTURE,
-                pc=cave,
-                arguments=[value if value != DESCRIPTOR else 3 for value in call.arguments],
-            )
-        except seccomp.BadFilter as error:
-            return Refusal(Reason.SECCOMP, f"its seccomp filter cannot be understood ({error})")
-        if action not in {seccomp.ALLOW, seccomp.LOG}:
-            return Refusal(Reason.SECCOMP, f"its seccomp filter forbids {arch.CALL_NAMES[call.number]}")
-    return None

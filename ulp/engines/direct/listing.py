@@ -8,6 +8,7 @@ from ulp.engines import Applied
 from ulp.engines.direct import record as records
 from ulp.engines.direct.record import Record, State
 from ulp.memory import Memory
+from ulp.result import Damaged
 
 
 def applied(pid: int, maps: bytes) -> tuple[tuple[Applied, ...], str]:
@@ -27,7 +28,7 @@ def applied(pid: int, maps: bytes) -> tuple[tuple[Applied, ...], str]:
                 if problem:
                     return (), problem
                 found = records.read_all(memory, mappings)
-    except records.Damaged as error:
+    except Damaged as error:
         return (), f"a record of a live patch cannot be read: {error}"
     return tuple(as_applied(record) for record in found if record.state is State.ACTIVE), ""
 

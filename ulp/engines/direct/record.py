@@ -25,6 +25,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from host.procfs import Mapping
 from ulp.memory import Memory, Unreadable
+from ulp.result import Damaged
 
 PAGE: Final = 4096
 VERSION: Final = 1
@@ -51,10 +52,6 @@ class State(enum.IntEnum):
     CHANGING = 2  # its journal is being carried out
     ACTIVE = 3  # its functions are in use
     INACTIVE = 4  # reverted; calls may still be in its code, so it stays
-
-
-class Damaged(Exception):
-    """A record cannot be understood; the message says why."""
 
 
 class Diversion(NamedTuple):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Finishes what a killed tool has left in a process: a change in the middle, or code that mapped memory."""
+"""Finishes what a killed tool has left in a process: a change in the middle."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 from ulp.arch.x86_64_detour import inside
 from ulp.engines.direct import commit
 from ulp.engines.direct import record as records
-from ulp.engines.direct.record import Damaged, Journal, Record, State
-from ulp.memory import Memory
+from ulp.engines.direct.record import Journal, Record, State
 from ulp.process import Process
+from ulp.result import Damaged
 from ulp.standstill.busy import Watch
 from ulp.standstill.ranges import Ranges
 from ulp.standstill.stop import while_standing
@@ -53,19 +53,3 @@ def _finish(process: Process, record: Record) -> None:
             process.pid, look=watch.look, act=lambda: commit.finish(process.memory, record, journal)
         )
     )
-
-
-def clean_cave(process: Process, address: int, size: int) -> None:
-    """Take away the code that a killed tool has left, once no thread is in it; raises Refusal and Momentary."""
-    watch = Watch(
-        process, ranges=Ranges([(address, size, "leftover code")]), inside=range(address, address + size)
-    )
-    run_tracing(
-        lambda: while_standing(
-            process.pid, look=watch.look, act=lambda: _clear(process.memory, address, size)
-        )
-    )
-
-
-def _clear(memory: Memory, address: int, size: int) -> None:
-    memory.write(address, bytes(size))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ulp.engines.pulp import abi
 from ulp.memory import Unreadable
+from ulp.result import Damaged
 
 if TYPE_CHECKING:
     from ulp.engines.pulp.library import Libpulp
@@ -20,10 +21,6 @@ _MOST_PATCHES: Final = 1000
 _MOST_UNITS: Final = 20_000  # of all patches together; every unit costs a read
 _TRIES: Final = 5
 _LONGEST_NAME: Final = 4096
-
-
-class Damaged(Exception):
-    """The list cannot be what libpulp has written; the text says why."""
 
 
 class Patch(NamedTuple):

@@ -20,7 +20,6 @@ from ulp.engines.direct import record as records
 from ulp.engines.direct.listing import as_applied
 from ulp.engines.direct.record import (
     PAGE,
-    Damaged,
     Description,
     Diversion,
     Journal,
@@ -30,6 +29,7 @@ from ulp.engines.direct.record import (
     Write,
 )
 from ulp.memory import Memory, MemoryGone
+from ulp.result import Damaged
 
 PLACE = 0x7000_0000_0000
 # docs/record-format.md, written down a second time on purpose
