@@ -18,6 +18,7 @@ from ulp.engines.direct.inject import PlaceTaken, map_block, unmap_block
 from ulp.engines.direct.prepare import Prepared
 from ulp.engines.direct.record import Record, State
 from ulp.engines.direct.suspended import SuspendedCalls
+from ulp.engines.target import find_target
 from ulp.memory import MemoryGone, Unwritable
 from ulp.process import Process
 from ulp.result import BusyCall, Reason, Refusal, Result
@@ -80,7 +81,7 @@ class OneChange(Attempt):
         linked = process.linked_objects()
         target = None
         if container is not None:
-            target = prepare.find_target(process, container, linked)
+            target = find_target(process, container, linked)
             self._library = target.path
         reverted = self._to_revert(active)
         if container is None:

@@ -6,17 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from ulp import elf_constants as c
 from ulp.arch.x86_64_detour import BEFORE, CannotDivert, Site, choose, inside
 from ulp.container import Container, Unit
 from ulp.engines.direct.branches import entered_from
 from ulp.engines.direct.record import Record
-from ulp.memory import Memory, NotAnImage, Unreadable
+from ulp.engines.target import placed, segment_end, size_of
+from ulp.memory import Memory, Unreadable
 from ulp.process import Object
 from ulp.result import Reason, Refusal
 
 _BEHIND: Final = 32
-_LONGEST: Final = 1 << 24
 
 
 class Function(NamedTuple):
@@ -58,10 +57,10 @@ def functions(container: Container, target: Object, text: Text) -> tuple[Functio
     """Return the functions that a container replaces; raises Refusal naming the one that cannot be diverted."""
     found = []
     for unit in container.units:
-        unit = _placed(unit, target)  # noqa: PLW2901
-        size = _size(unit, target)
+        unit = placed(unit, target)  # noqa: PLW2901
+        size = size_of(unit, target)
         address = target.bias + unit.old_address
-        segment_end = _segment_end(unit, target)
+        segment_end = segment_end(unit, target)
         behind = min(_BEHIND, target.bias + segment_end - (address + size))
         try:
             code = text.original(address - BEFORE, BEFORE + size + max(behind, 0))
@@ -93,16 +92,6 @@ def functions(container: Container, target: Object, text: Text) -> tuple[Functio
     return tuple(found)
 
 
-def _placed(unit: Unit, target: Object) -> Unit:
-    """Return a unit with its address: that of the target's symbol where the container leaves it to the name."""
-    if unit.old_address:
-        return unit
-    symbol = target.image.symbols.find(unit.old_name)
-    if symbol is None:
-        raise Refusal(Reason.FUNCTION_NOT_PATCHABLE, f"{target.path} exports no function {unit.old_name}")
-    return Unit(old_name=unit.old_name, new_name=unit.new_name, old_address=symbol.value)
-
-
 def _refuse_entered(unit: Unit, target: Object, site: Site, size: int) -> None:
     """Raise CannotDivert when code elsewhere in the target enters the function behind its first byte."""
     if not site.pad:
@@ -111,33 +100,3 @@ def _refuse_entered(unit: Unit, target: Object, site: Site, size: int) -> None:
         source = entered_from(target.image, bytes_inside, own=own)
         if source is not None:
             raise CannotDivert(f"the code at {source:#x} of {target.path} branches into its first bytes")
-
-
-def _segment_end(unit: Unit, target: Object) -> int:
-    for load in target.image.loads:
-        if load.flags & c.PF_X and load.address <= unit.old_address < load.address + load.file_size:
-            return load.address + load.file_size
-    raise Refusal(
-        Reason.FUNCTION_NOT_PATCHABLE,
-        f"{unit.old_name} at {unit.old_address:#x} is not in the code of {target.path}",
-    )
-
-
-def _size(unit: Unit, target: Object) -> int:
-    """Return a function's length by the unwind tables, else by the dynamic symbol; 0 if neither knows it."""
-    _segment_end(unit, target)
-    try:
-        extent = target.image.unwind.function_at(unit.old_address)
-        symbol = target.image.symbols.find(unit.old_name)
-    except NotAnImage as error:
-        raise Refusal(Reason.FUNCTION_NOT_PATCHABLE, f"the tables of {target.path} are damaged") from error
-    if extent is not None and extent[0] == unit.old_address and extent[1] <= _LONGEST:
-        return extent[1]
-    if symbol is not None and symbol.value == unit.old_address:
-        return min(symbol.size, _LONGEST)
-    if extent is not None:
-        raise Refusal(
-            Reason.FUNCTION_NOT_PATCHABLE,
-            f"no function of {target.path} begins at {unit.old_address:#x}, where {unit.old_name} should be",
-        )
-    return 0

@@ -36,32 +36,6 @@ class Prepared(NamedTuple):
     objects: tuple[Object, ...]
 
 
-def find_target(process: Process, container: Container, linked: Sequence[Object]) -> Object:
-    """Return the object with the container's build-id; raises Refusal naming why there is none."""
-    found = {
-        item.bias: item for item in process.mapped_objects() if item.image.build_id == container.build_id
-    }
-    if linked:  # what the dynamic linker knows is preferred: it has a link map
-        found.update((item.bias, item) for item in linked if item.bias in found)
-    if len(found) > 1:
-        raise Refusal(
-            Reason.LOADED_TWICE, f"{container.target_name} is loaded {len(found)} times in the process"
-        )
-    if found:
-        return next(iter(found.values()))
-    for item in process.mapped_objects():
-        names = {item.image.soname, os.path.basename(item.path.removesuffix(" (deleted)"))}
-        if container.target_name in names:
-            raise Refusal(
-                Reason.BUILD_ID_MISMATCH,
-                f"its {container.target_name} has build-id {item.image.build_id.hex()}, "
-                f"the container is for {container.build_id.hex()}",
-            )
-    if not linked:
-        raise Refusal(Reason.STATIC_BINARY)
-    raise Refusal(Reason.NO_SUCH_LIBRARY, f"{container.target_name} is not loaded")
-
-
 @functools.lru_cache(maxsize=64)
 def _shape(container: Container) -> Shape:
     return layout.shape(container)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""x86_64: the entries of functions that libpulp can divert, and the bytes that it puts there.
+
+Compiled with -fpatchable-function-entry=16,14: 14 bytes before the entry, 2 at it, or behind an ENDBR64 there.
+Source: libpulp's lib/arch/x86_64/patch.c.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PAD: Final = 14  # bytes before the entry
+_ENDBR64: Final = b"\xf3\x0f\x1e\xfa"
+_JUMP: Final = b"\xff\x25\x00\x00\x00\x00"  # jmp *0(%rip), the new function's address follows
+_BACK: Final = b"\xeb\xf0"  # jmp to the pad
+_BACK_ENDBR64: Final = _ENDBR64 + b"\xeb\xec"
+_RESTORED: Final = b"\x66\x90"  # one nop of two bytes
+_UNTOUCHED: Final = b"\x90\x90"
+
+
+def is_patchable(code: bytes) -> bool:
+    """Say whether libpulp takes the function whose first bytes (6 at least) are these; a diverted one, too."""
+    start = code.removeprefix(_ENDBR64)[:2]
+    return start in {_UNTOUCHED, _RESTORED} or start[:1] == b"\xeb"
+
+
+def inside(entry: int) -> tuple[int, ...]:
+    """Return the addresses where no thread may go on when the entry of a function changes."""
+    # between the two nops of an entry that was never patched, with and without ENDBR64 before them
+    return entry + 1, entry + 5
+
+
+def is_prologue(now: bytes, then: bytes) -> bool:
+    """Say whether bytes that shall become others are what libpulp does to a function's entry."""
+    if len(then) == 2:
+        return then == _RESTORED and (now == _UNTOUCHED or now == _RESTORED or now[:1] == b"\xeb")
+    if then[:6] != _JUMP:
+        return False
+    if then[PAD:] == _BACK_ENDBR64:
+        return now[PAD:].startswith(_ENDBR64) and is_patchable(now[PAD:])
+    return then[PAD:] == _BACK and is_patchable(now[PAD:])

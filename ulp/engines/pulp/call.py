@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Leads one standing thread through calls of functions in its own process, and gives it back as it was.
+
+The thread runs injected code that needs nobody to finish (ulp/arch/x86_64_call.py), on a stack in the unused end of
+libpulp's instruction queue. Its signals wait meanwhile, but for those that its own instructions can cause: such a one
+ends the call, not the process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from ulp.arch import x86_64 as arch
+from ulp.arch import x86_64_call as injected
+from ulp.arch.x86_64_call import AREA, Code, Status
+from ulp.engines.pulp import abi
+from ulp.memory import Memory
+from ulp.process import Object, Process
+from ulp.result import Reason, Refusal
+from ulp.standstill.borrow import find_cave
+from ulp.tracee import Thread, wait_for_news
+
+_FAULTS: Final = (
+    signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS
+)  # fmt: skip
+_WAITING: Final = ((1 << 64) - 1) & ~sum(1 << (number - 1) for number in _FAULTS)
+_FIRST_LOOK: Final = 20e-6  # seconds
+_LONGEST_REST: Final = 0.002
+_LONGEST_STOP: Final = 2.0
+
+
+class Crashed(Exception):
+    """The called function caused a fatal signal; the thread stands there."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+
+
+class Place(NamedTuple):
+    """Where the injected code and its data lie in a process."""
+
+    code: int
+    area: int
+
+
+def area_of(queue: int) -> int:
+    """Return where the data of calls lies: at the end of the memory of the instruction queue, 64-byte aligned."""
+    end = queue + abi.QUEUE_LAYOUT.size + abi.QUEUE_SIZE
+    return (end - injected.STATE_OFFSET - injected.LONGEST_STATE) & -64
+
+
+class Caller:
+    """One thread that stands, and the calls that it is led through."""
+
+    def __init__(self, memory: Memory, thread: Thread, place: Place) -> None:
+        self.thread = thread
+        self.signals: list[int] = []  # those that came meanwhile and are to be sent again
+        self._memory = memory
+        self._place = place
+        self._aside = False  # whether the thread is away from its own code
+        self._code = Code(b"", 0, 0, 0)
+
+    def start(self, function: int, argument: int = 0) -> None:
+        """Let the thread call a function (one word of argument); raises Gone, Unwritable and MemoryGone."""
+        thread = self.thread
+        first = not self._aside
+        if first:
+            self._lead_aside()
+        self._memory.write(self._place.area, AREA.pack(Status.CALLING, 0, self._mask))
+        arch.enter(thread.registers, self._code.first if first else self._code.next)
+        thread.registers[arch.R15] = function
+        thread.registers[arch.RDI] = argument
+        thread.registers[arch.RSP] = self._place.area
+        thread.write_registers()
+        thread.set_signal_mask(_WAITING)
+        self._aside = True
+        thread.resume()
+
+    def _lead_aside(self) -> None:
+        """Remember all that the thread has, and put the code there that would give it back."""
+        thread = self.thread
+        self._saved = list(thread.registers)
+        self._mask = thread.signal_mask()
+        self._vectors = thread.vector_state()
+        self._code = injected.assemble(
+            address=self._place.code,
+            area=self._place.area,
+            registers=arch.after_restart(thread.registers),
+            has_xsave=self._vectors[0] == arch.XSAVE_STATE,
+        )
+        self._memory.write(self._place.code, self._code.data)
+
+    def wait(self, seconds: float, *, given_up: Callable[[], bool] = lambda: False) -> int | None:
+        """Return what the called function returned (a signed int), None when it has not returned in that time.
+
+        Afterwards the thread stands, unless it is still calling. Raises Crashed, Refusal and Gone.
+        """
+        deadline = time.monotonic() + seconds
+        rest = _FIRST_LOOK
+        while True:
+            status, result, _ = AREA.unpack(self._memory.read(self._place.area, AREA.size))
+            if status != Status.CALLING:
+                self._catch()
+                return int(result)
+            if self.thread.poll_stopped():
+                self._take_signal()
+                self.thread.resume()
+            elif time.monotonic() > deadline or given_up():
+                return None
+            else:
+                wait_for_news(rest)
+                rest = min(rest * 1.5, _LONGEST_REST)
+
+    def _take_signal(self) -> None:
+        number, self.thread.signal = self.thread.signal, 0
+        if not number:
+            return
+        if number in _FAULTS and self.thread.signal_is_fault():
+            raise Crashed(number)
+        self.signals.append(number)
+
+    def _catch(self) -> None:
+        """Stop the thread; it is in the injected code still, or in its own again."""
+        self._stop()
+        pc = self.thread.registers[arch.RIP]
+        self._aside = 0 <= pc - self._place.code < len(self._code.data)
+
+    def _stop(self) -> None:
+        thread = self.thread
+        if thread.stopped:
+            return
+        thread.interrupt()
+        deadline = time.monotonic() + _LONGEST_STOP
+        while not thread.poll_stopped():
+            if time.monotonic() > deadline:
+                raise Refusal(Reason.NOT_RUNNING, f"thread {thread.tid} does not stop (frozen?)")
+            wait_for_news(0.001)
+        if thread.signal:
+            self._take_signal()
+
+    def halt(self) -> None:
+        """Stop the thread within its call, or behind it; it may be given back or led on then. Raises Refusal, Gone."""
+        self._stop()
+
+    def give_back(self) -> None:
+        """Give the thread all that it had, and take the code away; it stands. Raises Gone."""
+        thread = self.thread
+        if self._aside:
+            for index, value in enumerate(self._saved):
+                thread.registers[index] = value
+            thread.set_vector_state(*self._vectors)
+            # the mask before the registers: if the tool dies in between, the code gives those back
+            thread.set_signal_mask(self._mask)
+            thread.write_registers()
+            self._aside = False
+        if self._code.data:
+            self._memory.write(self._place.code, bytes(len(self._code.data)))
+            self._memory.write(self._place.area, bytes(AREA.size))
+
+    def send_signals(self, pid: int) -> None:
+        """Send what came meanwhile again, once nobody holds the process."""
+        for number in self.signals:
+            os.kill(pid, number)
+
+
+def find_place(process: Process, objects: Sequence[Object], queue: int) -> Place:
+    """Return where the code and data of calls can lie; raises Refusal (no-room) and DirtyCave."""
+    return Place(find_cave(objects, process, size=injected.SIZE), area_of(queue))

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""libpulp's instruction queue: what it wants to have written into its own process, because it may not do so itself.
+
+Source: libpulp's include/insn_queue.h and lib/insn_queue.c. Instructions start with one byte of type and three of size.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ulp.arch.x86_64_pulp import is_prologue
+from ulp.engines.pulp import abi
+from ulp.memory import Memory, Unreadable
+from ulp.result import Damaged
+
+if TYPE_CHECKING:
+    from host.procfs import Mapping
+
+_NOP: Final = 0
+_PRINT: Final = 1
+_WRITE: Final = 2
+_WRITE_HEAD: Final = struct.Struct("<IIQ")  # type and size, bytes to write, address
+_LARGEST: Final = abi.QUEUE_SIZE // 2  # bytes; the rest of the queue's memory serves as a stack for calls
+
+
+class Write(NamedTuple):
+    """Bytes that libpulp wants at an address."""
+
+    address: int
+    data: bytes
+
+
+def is_empty(memory: Memory, queue: int) -> bool:
+    """Say whether the queue at an address asks for nothing; raises Unreadable and Damaged."""
+    version, count, size, _ = abi.QUEUE_LAYOUT.unpack(memory.read(queue, abi.QUEUE_LAYOUT.size))
+    if version > abi.QUEUE_VERSION:
+        raise Damaged(f"its instruction queue has version {version}, this ulp knows {abi.QUEUE_VERSION}")
+    return not count and not size
+
+
+def read(memory: Memory, queue: int) -> tuple[Write, ...]:
+    """Return the writes in a queue, in their order; raises Damaged and Unreadable."""
+    _, count, size, _ = abi.QUEUE_LAYOUT.unpack(memory.read(queue, abi.QUEUE_LAYOUT.size))
+    if size > _LARGEST:
+        raise Damaged(f"its instruction queue claims {size} bytes")
+    data = memory.read(queue + abi.QUEUE_LAYOUT.size, size)
+    writes = []
+    position = 0
+    for _ in range(count):
+        if position + 4 > size:
+            raise Damaged("its instruction queue ends within an instruction")
+        (head,) = struct.unpack_from("<I", data, position)
+        kind, length = head & 0xFF, head >> 8
+        if kind == _WRITE and position + _WRITE_HEAD.size <= size:
+            _, amount, address = _WRITE_HEAD.unpack_from(data, position)
+            start = position + _WRITE_HEAD.size
+            if amount > length - _WRITE_HEAD.size or start + amount > size:
+                raise Damaged("an instruction to write is longer than its place in the queue")
+            writes.append(Write(address, data[start : start + amount]))
+        elif kind not in {_NOP, _PRINT}:
+            raise Damaged(f"its instruction queue holds an instruction of type {kind}")
+        # one that does nothing has no size
+        position += 4 if kind == _NOP else max(length, 4)
+    return tuple(writes)
+
+
+def check(memory: Memory, writes: Sequence[Write], mappings: Sequence[Mapping]) -> None:
+    """See that the writes are what libpulp asks for; raises Damaged.
+
+    In code that is only a function's entry, diverted or restored; whatever else a process has put into its own queue
+    is not written for it into what it may not write itself.
+    """
+    for write in writes:
+        first, last = (_permissions(mappings, write.address + offset) for offset in (0, len(write.data) - 1))
+        if "x" not in first + last:
+            continue
+        try:
+            now = memory.read(write.address, len(write.data))
+        except Unreadable as error:
+            raise Damaged("its instruction queue wants to write where nothing is mapped") from error
+        if first != last or not is_prologue(now, write.data):
+            raise Damaged(f"its instruction queue wants to write foreign code at {write.address:#x}")
+
+
+def _permissions(mappings: Sequence[Mapping], address: int) -> str:
+    for mapping in mappings:
+        if mapping.start <= address < mapping.end:
+            return mapping.permissions
+    raise Damaged(f"its instruction queue wants to write at {address:#x}, where nothing is mapped")
+
+
+def clear(memory: Memory, queue: int) -> None:
+    """Empty the queue; raises Unwritable."""
+    # the size first, as libpulp's own tool does: an interrupted clearing is still seen as work to do
+    memory.write(queue + 8, bytes(4))
+    memory.write(queue + 4, bytes(4))

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The target of a container in a process, and the functions in it that are to be replaced."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from ulp import elf_constants as c
+from ulp.container import Container, Unit
+from ulp.memory import NotAnImage
+from ulp.process import Object, Process
+from ulp.result import Reason, Refusal
+
+_LONGEST: Final = 1 << 24
+
+
+def find_target(process: Process, container: Container, linked: Sequence[Object]) -> Object:
+    """Return the object with the container's build-id; raises Refusal naming why there is none."""
+    found = {
+        item.bias: item for item in process.mapped_objects() if item.image.build_id == container.build_id
+    }
+    if linked:  # what the dynamic linker knows is preferred: it has a link map
+        found.update((item.bias, item) for item in linked if item.bias in found)
+    if len(found) > 1:
+        raise Refusal(
+            Reason.LOADED_TWICE, f"{container.target_name} is loaded {len(found)} times in the process"
+        )
+    if found:
+        return next(iter(found.values()))
+    for item in process.mapped_objects():
+        names = {item.image.soname, os.path.basename(item.path.removesuffix(" (deleted)"))}
+        if container.target_name in names:
+            raise Refusal(
+                Reason.BUILD_ID_MISMATCH,
+                f"its {container.target_name} has build-id {item.image.build_id.hex()}, "
+                f"the container is for {container.build_id.hex()}",
+            )
+    if not linked:
+        raise Refusal(Reason.STATIC_BINARY)
+    raise Refusal(Reason.NO_SUCH_LIBRARY, f"{container.target_name} is not loaded")
+
+
+def placed(unit: Unit, target: Object) -> Unit:
+    """Return a unit with its address: that of the target's symbol where the container leaves it to the name."""
+    if unit.old_address:
+        return unit
+    symbol = target.image.symbols.find(unit.old_name)
+    if symbol is None:
+        raise Refusal(Reason.FUNCTION_NOT_PATCHABLE, f"{target.path} exports no function {unit.old_name}")
+    return Unit(old_name=unit.old_name, new_name=unit.new_name, old_address=symbol.value)
+
+
+def segment_end(unit: Unit, target: Object) -> int:
+    """Return the link-time address behind the segment of code that holds a function; raises Refusal."""
+    for load in target.image.loads:
+        if load.flags & c.PF_X and load.address <= unit.old_address < load.address + load.file_size:
+            return load.address + load.file_size
+    raise Refusal(
+        Reason.FUNCTION_NOT_PATCHABLE,
+        f"{unit.old_name} at {unit.old_address:#x} is not in the code of {target.path}",
+    )
+
+
+def size_of(unit: Unit, target: Object) -> int:
+    """Return a function's length by the unwind tables, else by the dynamic symbol; 0 if neither knows it."""
+    segment_end(unit, target)
+    try:
+        extent = target.image.unwind.function_at(unit.old_address)
+        symbol = target.image.symbols.find(unit.old_name)
+    except NotAnImage as error:
+        raise Refusal(Reason.FUNCTION_NOT_PATCHABLE, f"the tables of {target.path} are damaged") from error
+    if extent is not None and extent[0] == unit.old_address and extent[1] <= _LONGEST:
+        return extent[1]
+    if symbol is not None and symbol.value == unit.old_address:
+        return min(symbol.size, _LONGEST)
+    if extent is not None:
+        raise Refusal(
+            Reason.FUNCTION_NOT_PATCHABLE,
+            f"no function of {target.path} begins at {unit.old_address:#x}, where {unit.old_name} should be",
+        )
+    return 0
