@@ -41,6 +41,8 @@ class Reason(enum.StrEnum):
     KERNEL_THREAD = "kernel-thread", "kernel thread", Outcome.SKIPPED
     PROCESS_GONE = "process-gone", "the process has ended", Outcome.SKIPPED
     PROCESS_ONE = "process-one", "process 1 is left out unless configured", Outcome.SKIPPED
+    DISABLED = "disabled", "its user has disabled live patching in it", Outcome.SKIPPED
+    NO_LIBPULP = "no-libpulp", "libpulp is not loaded in the process", Outcome.SKIPPED
 
     LOADED_TWICE = "loaded-twice", "the library is loaded more than once", Outcome.ERROR
     OTHER_ARCHITECTURE = "other-architecture", "the process runs code of another architecture", Outcome.ERROR
@@ -59,6 +61,9 @@ class Reason(enum.StrEnum):
     LOADING = "loading", "the dynamic linker is at work in the process", Outcome.ERROR
     NOT_RUNNING = "not-running", "the process cannot run now (frozen or in an endless wait)", Outcome.ERROR
     INTERRUPTED = "interrupted", "the command was interrupted", Outcome.ERROR
+    NOT_VISIBLE = "not-visible", "the process does not see the container's file", Outcome.ERROR
+    LIBPULP = "libpulp", "libpulp in the process refuses", Outcome.ERROR
+    NO_END = "no-end", "loading the container does not end", Outcome.ERROR
     LOCKED = "locked", "another ulp is at work on the process", Outcome.ERROR
     DAMAGED = "damaged", "the process's own record of its live patches cannot be read", Outcome.ERROR
     INTERNAL = "internal", "a defect of ulp", Outcome.ERROR

@@ -47,15 +47,28 @@ LONGEST_CALL: Final = 7  # bytes of a call instruction without prefixes
 SYSCALL_LENGTH: Final = 2
 MASK64: Final = (1 << 64) - 1
 
+SYS_READ: Final = 0
 SYS_CLOSE: Final = 3
 SYS_MMAP: Final = 9
+SYS_MPROTECT: Final = 10
 SYS_MUNMAP: Final = 11
+SYS_BRK: Final = 12
 SYS_RT_SIGPROCMASK: Final = 14
+SYS_PREAD64: Final = 17
 SYS_FUTEX: Final = 202
 SYS_RESTART_SYSCALL: Final = 219
+SYS_OPENAT: Final = 257
+SYS_NEWFSTATAT: Final = 262
 SYS_MEMFD_CREATE: Final = 319
 
 CALL_NAMES: Final = {
+    SYS_READ: "read",
+    SYS_MPROTECT: "mprotect",
+    SYS_BRK: "brk",
+    SYS_PREAD64: "pread64",
+    SYS_FUTEX: "futex",
+    SYS_OPENAT: "openat",
+    SYS_NEWFSTATAT: "newfstatat",
     SYS_CLOSE: "close",
     SYS_MMAP: "mmap",
     SYS_MUNMAP: "munmap",

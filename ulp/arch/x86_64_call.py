@@ -34,9 +34,10 @@ _NUMBERS: Final = (
 class Status(enum.IntEnum):
     """How far the thread is."""
 
-    CALLING = 0
-    DONE = 1  # the result is there, the thread turns idly
-    GIVEN_BACK = 2  # the thread runs its own code again, or is a few instructions before it
+    NONE = 0  # no thread has been here
+    CALLING = 1
+    DONE = 2  # the result is there, the thread turns idly
+    GIVEN_BACK = 3  # the thread runs its own code again, or is a few instructions before it
 
 
 class Code(NamedTuple):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from ulp.arch import x86_64 as arch
+
 PAD: Final = 14  # bytes before the entry
 _ENDBR64: Final = b"\xf3\x0f\x1e\xfa"
 _JUMP: Final = b"\xff\x25\x00\x00\x00\x00"  # jmp *0(%rip), the new function's address follows
@@ -16,6 +18,22 @@ _BACK: Final = b"\xeb\xf0"  # jmp to the pad
 _BACK_ENDBR64: Final = _ENDBR64 + b"\xeb\xec"
 _RESTORED: Final = b"\x66\x90"  # one nop of two bytes
 _UNTOUCHED: Final = b"\x90\x90"
+
+# the system calls that loading a library takes: (number, typical arguments)
+LOADING_CALLS: Final = (
+    (arch.SYS_OPENAT, (0xFFFFFF9C, 0, 0x80000)),
+    (arch.SYS_READ, (3, 0, 832)),
+    (arch.SYS_PREAD64, (3, 0, 832, 64)),
+    (arch.SYS_NEWFSTATAT, (3, 0, 0, 0x1000)),
+    (arch.SYS_MMAP, (0, 0x10000, 5, 0x802, 3, 0)),
+    (arch.SYS_MMAP, (0x10000, 0x1000, 3, 0x812, 3, 0)),
+    (arch.SYS_MPROTECT, (0x10000, 0x1000, 1)),
+    (arch.SYS_MUNMAP, (0x10000, 0x1000)),
+    (arch.SYS_CLOSE, (3,)),
+    (arch.SYS_BRK, (0,)),
+    (arch.SYS_FUTEX, (0x10000, 0x81, 1)),
+    (arch.SYS_RT_SIGPROCMASK, (2, 0x10000, 0, 8)),
+)
 
 
 def is_patchable(code: bytes) -> bool:
@@ -33,7 +51,7 @@ def inside(entry: int) -> tuple[int, ...]:
 def is_prologue(now: bytes, then: bytes) -> bool:
     """Say whether bytes that shall become others are what libpulp does to a function's entry."""
     if len(then) == 2:
-        return then == _RESTORED and (now == _UNTOUCHED or now == _RESTORED or now[:1] == b"\xeb")
+        return then == _RESTORED and is_patchable(now)
     if then[:6] != _JUMP:
         return False
     if then[PAD:] == _BACK_ENDBR64:

@@ -60,8 +60,7 @@ def functions(container: Container, target: Object, text: Text) -> tuple[Functio
         unit = placed(unit, target)  # noqa: PLW2901
         size = size_of(unit, target)
         address = target.bias + unit.old_address
-        segment_end = segment_end(unit, target)
-        behind = min(_BEHIND, target.bias + segment_end - (address + size))
+        behind = min(_BEHIND, target.bias + segment_end(unit, target) - (address + size))
         try:
             code = text.original(address - BEFORE, BEFORE + size + max(behind, 0))
             site = choose(code, address=address, size=size)

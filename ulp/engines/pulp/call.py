@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -165,6 +166,17 @@ class Caller:
         """Send what came meanwhile again, once nobody holds the process."""
         for number in self.signals:
             os.kill(pid, number)
+
+
+def function_of_stub(memory: Memory, stub: int) -> int:
+    """Return the function that one of libpulp's stubs (nop nop call int3) calls; raises Refusal.
+
+    The stub itself must not be entered: it ends in a trap, which kills the process when the tool has died meanwhile.
+    """
+    code = memory.read(stub, 8)
+    if code[:3] != b"\x90\x90\xe8":
+        raise Refusal(Reason.LIBPULP, "this libpulp is entered in another way than ulp knows")
+    return stub + 7 + int(struct.unpack("<i", code[3:7])[0])
 
 
 def find_place(process: Process, objects: Sequence[Object], queue: int) -> Place:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """libpulp's instruction queue: what it wants to have written into its own process, because it may not do so itself.
 
-Source: libpulp's include/insn_queue.h and lib/insn_queue.c. Instructions start with one byte of type and three of size.
+An instruction starts with a byte of type and three of size. Source: libpulp's include/insn_queue.h, lib/insn_queue.c.
 """
 
 from __future__ import annotations
