@@ -12,8 +12,7 @@ from host.errors import Error, ExitStatus
 from ulp import surgeon
 from ulp.builds import Builds, read_maps
 from ulp.engines import Change, Settings
-from ulp.engines.direct import record as records
-from ulp.engines.direct.engine import DirectEngine
+from ulp.engines.choice import Engines, may_hold_patches
 from ulp.result import Outcome, Reason, Result, defect
 
 _ROUNDS: Final = 20  # of looking for processes that were born meanwhile
@@ -97,7 +96,7 @@ class _Work:
         self._changes = changes
         self._settings = settings
         self._named = named
-        self._engine = DirectEngine(cancelled=surgeon.abandoned)
+        self._engines = Engines(cancelled=surgeon.abandoned)
         self._builds = Builds()
         self._wanted = {change.apply.build_id for change in changes if change.apply is not None}
 
@@ -131,7 +130,7 @@ class _Work:
         return [self._answer(pid, change, reason) for change in self._changes]
 
     def _one(self, pid: int, change: Change, maps: bytes, builds: dict[bytes, bytes]) -> Result:
-        concerned = records.MAPS_MARK in maps if change.apply is None else change.apply.build_id in builds
+        concerned = may_hold_patches(maps) if change.apply is None else change.apply.build_id in builds
         if not concerned and change.apply is None:
             return self._answer(pid, change, Reason.NOT_APPLIED)
         if not concerned and change.apply is not None and not self._named:
@@ -139,7 +138,7 @@ class _Work:
             other = any(path.removesuffix(b" (deleted)").endswith(b"/" + name) for path in builds.values())
             if not other and b".so" in maps:
                 return self._answer(pid, change, Reason.NO_SUCH_LIBRARY)
-        return self._engine.change(pid, change, self._settings)
+        return self._engines.change(pid, change, self._settings, maps)
 
     @staticmethod
     def _answer(pid: int, change: Change, reason: Reason) -> Result:

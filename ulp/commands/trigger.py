@@ -30,7 +30,7 @@ from host.arguments import enumerate_words, positive_integer, seconds
 from host.errors import ExitStatus, UsageError
 from host.terminal import paint, progress, sanitize
 from ulp import report, selection
-from ulp.engines import Change, Consistency, Settings
+from ulp.engines import Change, Consistency, EngineName, Settings
 from ulp.result import Outcome, Reason
 
 if TYPE_CHECKING:
@@ -71,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--consistency", choices=[str(word) for word in Consistency], default="default",
         help="default: a call inside an old function finishes there; "
         "strict: wait until no thread is inside one")  # fmt: skip
+    add("--engine", choices=[str(word) for word in EngineName], default="auto",
+        help="auto: through libpulp where a process has loaded it, from outside elsewhere; "
+        "pulp or direct: only this one")  # fmt: skip
     add("-r", "--retries", type=positive_integer, metavar="N",
         help="stop a process at most N times while it is busy "
         "(default: 1; strict: as often as --timeout allows)")  # fmt: skip
@@ -99,6 +102,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
         dry_run=options.dry_run,
         suspend_seccomp=options.disable_seccomp,
         patch_process_one=_patch_process_one(pids),
+        engine=EngineName(options.engine),
     )
     from ulp import fleet
 

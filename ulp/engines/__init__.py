@@ -18,6 +18,14 @@ class Consistency(enum.StrEnum):
     STRICT = "strict"  # changed only when no stack holds an old function
 
 
+class EngineName(enum.StrEnum):
+    """Which engine changes a process."""
+
+    AUTO = "auto"  # each process its own: through libpulp where that is loaded
+    PULP = "pulp"
+    DIRECT = "direct"
+
+
 class Change(NamedTuple):
     """What a process shall go through in one stop: reverts first, then one container.
 
@@ -40,6 +48,7 @@ class Settings(NamedTuple):
     dry_run: bool = False
     suspend_seccomp: bool = False
     patch_process_one: bool = False
+    engine: EngineName = EngineName.AUTO
 
 
 class Applied(NamedTuple):

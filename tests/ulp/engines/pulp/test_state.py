@@ -21,6 +21,7 @@ from ulp import container
 from ulp.engines.pulp import abi, state
 from ulp.engines.pulp.library import find
 from ulp.memory import Memory
+from ulp.result import Damaged
 
 NAME = f"libstate{os.getpid()}.so.0"
 
@@ -101,7 +102,7 @@ DAMAGED: dict[str, tuple[Sequence[Patch], str, str]] = {
 def test_a_damaged_list_is_refused_quickly(patches: Sequence[Patch], newest: str, reason: str) -> None:
     library = pretended(*patches, newest=newest)
     begin = time.monotonic()
-    with pytest.raises(state.Damaged, match=reason):
+    with pytest.raises(Damaged, match=reason):
         pretend(library)
     assert time.monotonic() - begin < 20
 
@@ -141,7 +142,7 @@ def test_a_list_that_changes_is_read_again(changes: int, patches: int) -> None:
         if patches:
             assert len(state.patches(memory, libpulp)) == patches
         else:
-            with pytest.raises(state.Damaged, match="changes all the time"):
+            with pytest.raises(Damaged, match="changes all the time"):
                 state.patches(memory, libpulp)
 
 
