@@ -167,6 +167,8 @@ def _has_section(pread: Callable[[int, int], bytes], name: str) -> bool:
     if not offset or entry_size != SECTION_HEADER.size or names_index >= count:
         return False
     sections = list(SECTION_HEADER.iter_unpack(pread(offset, count * entry_size)))
+    if len(sections) < count:  # the file is cut off
+        return False
     names = pread(sections[names_index][4], min(sections[names_index][5], SIZE_LIMIT))
     wanted = name.encode() + b"\0"
     return any(names[section[0] : section[0] + len(wanted)] == wanted for section in sections)

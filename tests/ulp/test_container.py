@@ -149,6 +149,15 @@ def test_missing(tmp_path: Path) -> None:
     assert not is_container(tmp_path / "nothing.so")
 
 
+def test_cut_off_before_its_section_headers(tmp_path: Path, packed: Path) -> None:
+    data = packed.read_bytes()
+    headers = int.from_bytes(data[40:48], "little")  # e_shoff
+    for length in (64, headers, headers + 64, headers + 100, len(data) - 64):
+        (tmp_path / "cut.so").write_bytes(data[:length])
+        assert not is_container(tmp_path / "cut.so")
+    assert is_container(packed)
+
+
 def test_directory(tmp_path: Path) -> None:
     with pytest.raises(BadDataError, match="a directory"):
         read(tmp_path)
