@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from ulp.installed import containers_of
 from zypp_plugin import transaction
 
 TYPE_CHECKING = False
@@ -66,7 +67,7 @@ class Commit:
         self._versions, self._problem = installed_versions(list(self._kinds), root=self._root)
         for name, kind in self._kinds.items():
             if kind == transaction.USERSPACE:
-                self._containers[name] = sorted(transaction.containers_of(name, root=self._root))
+                self._containers[name] = sorted(containers_of(name, root=self._root))
 
     def end(self, body: bytes) -> None:
         """Hand what zypper did to a worker, if it concerns us."""

@@ -9,7 +9,6 @@ replaces whatever the processes hold: after a downgrade, too.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING
 from host import rpmdb
 from host.errors import BadDataError, Error
 from host.sysconfig import Livepatching, When, variable_for
+from ulp.installed import DIRECTORY, number
 from zypp_plugin.report import ContainerRow, PackageRow, Use
-from zypp_plugin.transaction import DIRECTORY, USERSPACE
+from zypp_plugin.transaction import USERSPACE
 
 if TYPE_CHECKING:
     from host.rpmdb import File, Package
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from zypp_plugin.job import Job, PackageStep
 
 _NAMED = 5  # processes in a sentence
-_NUMBER = re.compile(r"livepatch(\d{1,9})\.so")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -216,6 +215,5 @@ def _superseded(row: ContainerRow, best: Mapping[str, ContainerRow]) -> Containe
 
 
 def _number(row: ContainerRow) -> tuple[int, str]:
-    """Return what orders containers for one build: the number in ``…_livepatchN.so``, then the path."""
-    match = _NUMBER.search(os.path.basename(row.path))
-    return (int(match[1]) if match else 0, row.path)
+    """Return what orders containers for one build."""
+    return number(row.path), row.path

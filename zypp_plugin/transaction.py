@@ -14,24 +14,18 @@ that costs.
 from __future__ import annotations
 
 import json
-import os
 import re
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from ulp.installed import containers_of
 
 USERSPACE = "userspace"
 KERNEL = "kernel"
-DIRECTORY = "usr/lib64"
 _KERNEL_PACKAGE = re.compile(
     r"(?:kgraft-patch|kernel-livepatch)-\d+_\d+_\d+-\d+(?:_\d+){0,4}-[a-z][a-z0-9]*"
 )
 _HINT = (
     "-livepatches"  # a package so named concerns us whatever it contains: an empty or broken one is reported
 )
-_MAX_DEPTH = 4
-_MAX_FILES = 4096
 
 
 class BadBody(ValueError):
@@ -91,30 +85,3 @@ def kind_of(name: str, *, root: str) -> str:
 def has_containers(name: str, *, root: str) -> bool:
     """Tell whether the directory of package ``name`` holds a live patch container."""
     return next(containers_of(name, root=root), None) is not None
-
-
-def containers_of(name: str, *, root: str) -> Iterator[str]:
-    """Yield the paths of the containers in the directory of package ``name``, as seen inside ``root``."""
-    left = _MAX_FILES
-    todo = [(os.path.join(root, DIRECTORY, name), 0)]
-    while todo:
-        directory, depth = todo.pop()
-        try:
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    left -= 1
-                    if left < 0:
-                        return
-                    if entry.is_dir(follow_symlinks=False):
-                        if depth < _MAX_DEPTH:
-                            todo.append((entry.path, depth + 1))
-                    elif entry.name.endswith(".so") and _is_container(entry.path):
-                        yield "/" + os.path.relpath(entry.path, root)
-        except OSError:
-            continue  # not there (the rule), or gone meanwhile
-
-
-def _is_container(path: str) -> bool:
-    from ulp.container import is_container  # 20 ms, for the few packages that have such files at all
-
-    return is_container(path)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.containers import build_container, build_library
-from zypp_plugin import transaction
+from ulp.installed import containers_of
 from zypp_plugin.transaction import KERNEL, USERSPACE, BadBody, kind_of, parse_steps
 
 
@@ -121,9 +121,7 @@ def test_containers_make_the_kind_whatever_the_name(tmp_path: Path) -> None:
         name="x.so",
     )
     assert kind_of("some-fixes", root=str(tmp_path)) == USERSPACE
-    assert list(transaction.containers_of("some-fixes", root=str(tmp_path))) == [
-        "/usr/lib64/some-fixes/1.0/deep/x.so"
-    ]
+    assert list(containers_of("some-fixes", root=str(tmp_path))) == ["/usr/lib64/some-fixes/1.0/deep/x.so"]
 
 
 def test_a_directory_that_is_no_end_of_files_does_not_hold_up(tmp_path: Path) -> None:
