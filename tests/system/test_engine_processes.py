@@ -68,10 +68,11 @@ def test_hardened(condition: str) -> None:
 def test_traced_by_somebody_else() -> None:
     with running(caller(answers_library())) as target:
         with held(target.pid) as tracer:
-            said = trigger(target, ten_functions(200))
-            assert said.verdict == ("ERROR", "already-traced")
-            assert str(tracer) in said.row["detail"]
-            assert said.status != 0
+            for words in ([], ["--dry-run"]):
+                said = trigger(target, *words, ten_functions(200))
+                assert said.verdict == ("ERROR", "already-traced")
+                assert str(tracer) in said.row["detail"]
+                assert said.status != 0
             assert target.answers(10) == OLD
         target.until(lambda: target.tracer() == 0, "the tracer's end")
         changes_and_changes_back(target, ten_functions(200))
@@ -80,9 +81,11 @@ def test_traced_by_somebody_else() -> None:
 def test_one_thread_of_many_traced_by_somebody_else() -> None:
     with running(caller(answers_library()), "sleepers=3") as target:
         thread = max(target.threads())
-        with held(thread):
-            said = trigger(target, ten_functions(200))
-            assert said.verdict == ("ERROR", "already-traced")
+        with held(thread) as tracer:
+            for words in ([], ["--dry-run"]):
+                said = trigger(target, *words, ten_functions(200))
+                assert said.verdict == ("ERROR", "already-traced")
+                assert said.row["detail"] == f"process {tracer} (hand) is tracing it already"
             assert target.answers(10) == OLD
         assert set(target.threads().values()) <= {"S", "R"}
 

@@ -17,7 +17,7 @@ from ulp.process import Loading, Process
 from ulp.result import BusyCall, Damaged, Reason, Refusal, Result, defect
 from ulp.standstill.borrow import DirtyCave, clean_cave
 from ulp.standstill.lock import locked
-from ulp.standstill.stop import Momentary
+from ulp.standstill.stop import Momentary, refusal_if_traced
 from ulp.tracee import Gone
 
 _SHORTEST_REST: Final = 0.001  # seconds between two tries
@@ -119,7 +119,7 @@ class Attempt(ABC):
         while True:
             patient = time.monotonic() < min(begin + _MOMENTARY, self._deadline)
             try:
-                return self._once(process)
+                return self._if_untraced(self._once(process))
             except Busy:
                 stops += 1
                 if 1 < self._settings.tries <= stops or time.monotonic() + rest > self._deadline:
@@ -140,6 +140,12 @@ class Attempt(ABC):
             time.sleep(rest)
             rest = min(rest * 2, _LONGEST_REST)
             process.refresh()
+
+    def _if_untraced(self, result: Result) -> Result:
+        """Return what came of it; raises Refusal for a dry run where a real one would meet another tracer."""
+        if result.reason is Reason.WOULD_CHANGE and (refusal := refusal_if_traced(self._pid)):
+            raise refusal
+        return result
 
     def _result(self, reason: Reason, *, detail: str = "", busy: tuple[BusyCall, ...] = ()) -> Result:
         container = self._change.apply

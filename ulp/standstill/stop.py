@@ -47,12 +47,19 @@ class Pause(NamedTuple):
 
 def refusal_of_seizing(pid: int, error: OSError) -> Refusal:
     """Say why a process cannot be traced."""
-    tracer = _tracer(pid, pid)
-    if tracer:
-        return Refusal(
-            Reason.ALREADY_TRACED, f"process {tracer} ({procfs.name(tracer)}) is tracing it already"
-        )
-    return Refusal(Reason.NOT_PERMITTED, f"the system does not permit to trace it ({error.strerror})")
+    return refusal_if_traced(pid) or Refusal(
+        Reason.NOT_PERMITTED, f"the system does not permit to trace it ({error.strerror})"
+    )
+
+
+def refusal_if_traced(pid: int) -> Refusal | None:
+    """Say who else traces a thread of a process already, None if nobody does."""
+    for tid in procfs.threads(pid):
+        tracer = _tracer(pid, tid)
+        if tracer not in {0, threading.get_native_id()}:
+            detail = f"process {tracer} ({procfs.name(tracer)}) is tracing it already"
+            return Refusal(Reason.ALREADY_TRACED, detail)
+    return None
 
 
 class _Crew:
