@@ -215,6 +215,7 @@ REMEDIES = {
     Reason.SECCOMP: "--disable-seccomp suspends the filter for the change; it needs CAP_SYS_ADMIN.",
     Reason.LOCKED: "Try again when the other ulp has finished, or give it more time with --timeout.",
     Reason.OUT_OF_ORDER: "Revert the later live patch first, or all of them with --revert-all.",
+    Reason.PROCESS_ONE: "With process-one = yes under [patch] in /etc/zypp-livepatch.conf process 1 is patched, too.",
     Reason.NOT_RUNNING: "Let the process run (thaw its control group) and try again.",
 }
 
