@@ -27,6 +27,7 @@ class Parser(argparse.ArgumentParser):
         self.document = document
         common = self.add_argument_group("Common options")
         common.add_argument("-h", "-?", "--help", action="store_true", help="show this help")
+        common.add_argument("--usage", action="store_true", help="show all options in a few lines")
         common.add_argument("-V", "--version", action="store_true", help="show the version")
         common.add_argument(
             "--color",
@@ -40,6 +41,11 @@ class Parser(argparse.ArgumentParser):
             "--debug", action="store_true", help="show a traceback when something goes wrong"
         )
         self._common = common
+        self._young = {"--debug"}
+
+    def young(self, *names: str) -> None:
+        """Name options that abbreviations in old scripts cannot mean; they yield to an older one that fits."""
+        self._young.update(names)
 
     def split(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         """Sort the arguments into options, each in one piece with its value, and other words.
@@ -100,9 +106,11 @@ class Parser(argparse.ArgumentParser):
         possible = [option for option in known if option.startswith(name)]
         if name in known or not possible:
             return name
-        if len({self._option_string_actions[option].dest for option in possible}) > 1:
-            raise UsageError(f"{name} could be {enumerate_words(possible)}")
-        return possible[0]
+        old = [option for option in possible if option not in self._young]
+        for candidates in (old, possible):
+            if len({self._option_string_actions[option].dest for option in candidates}) == 1:
+                return candidates[0]
+        raise UsageError(f"{name} could be {enumerate_words(possible)}")
 
     def _option(self, name: str) -> argparse.Action:
         action = self._option_string_actions.get(name)
@@ -154,13 +162,7 @@ class Parser(argparse.ArgumentParser):
         return "\n\n".join(blocks) + "\n"
 
     def _synopsis(self) -> str:
-        words = []
-        for action in self._get_positional_actions():
-            name = str(action.metavar or action.dest)
-            words.append(
-                {"?": f"[{name}]", "*": f"[{name}]...", "+": f"{name}..."}.get(str(action.nargs), name)
-            )
-        return " ".join([self.prog, "[OPTION]...", *words])
+        return " ".join([self.prog, "[OPTION]...", *map(word_form, self._get_positional_actions())])
 
 
 def invocation(action: argparse.Action) -> str:
@@ -172,8 +174,19 @@ def invocation(action: argparse.Action) -> str:
         text = f"    {text}"
     if action.nargs == 0:
         return text
-    value = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
-    return f"{text}{'=' if action.option_strings[-1].startswith('--') else ' '}{value}"
+    return f"{text}{'=' if action.option_strings[-1].startswith('--') else ' '}{value_name(action)}"
+
+
+def value_name(action: argparse.Action) -> str:
+    """Return how an option's value is written: ``FILE``, ``default|strict``."""
+    choices = "|".join(map(str, action.choices)) if action.choices else action.dest.upper()
+    return str(action.metavar or choices)
+
+
+def word_form(action: argparse.Action) -> str:
+    """Return how often a word may be written: ``FILE``, ``[FILE]``, ``FILE...``, ``[FILE]...``."""
+    name = str(action.metavar or action.dest)
+    return {"?": f"[{name}]", "*": f"[{name}]...", "+": f"{name}..."}.get(str(action.nargs), name)
 
 
 def entry(left: str, right: str, width: int, *, column: int = _HELP_COLUMN) -> list[str]:
@@ -226,4 +239,10 @@ def seconds(text: str) -> float:
 
 def _color(text: str) -> str:
     """Accept the words that other tools use for the same."""
-    return {"always": "yes", "never": "no", "n": "no", "y": "yes"}.get(text, text)
+    for choice, words in {
+        "yes": ("y", "on", "always", "true", "1"),
+        "no": ("n", "off", "never", "false", "0"),
+    }.items():
+        if text in words:
+            return choice
+    return text

@@ -80,6 +80,8 @@ def _dispatch(program: str, package: str, commands: Sequence[str], arguments: li
                 continue
             if "--help" in options:
                 return _help(parser)
+            if "--usage" in options:
+                return _usage(parser)
             if "--version" in options:
                 return _version(program)
             return int(module.run(parser.convert(options, words[1:])))
@@ -104,6 +106,8 @@ def _without_command(program: str, package: str, commands: Sequence[str], argume
         parser.convert(options, [])
         if not words and "--version" in options:
             return _version(program)
+        if not words and "--usage" in options:
+            return _usage(parser, words=("COMMAND", "[WORD]..."))
         if not words and "--help" in options:
             return _help(parser, commands=[(name, package) for name in commands])
     if words:
@@ -119,6 +123,13 @@ def _parser(command: str, module: ModuleType) -> Parser:
 
 def _version(program: str) -> int:
     print(f"{program} ({PROJECT}) {VERSION}")
+    return ExitStatus.OK
+
+
+def _usage(parser: Parser, *, words: Sequence[str] = ()) -> int:
+    from host.usage import usage
+
+    sys.stdout.write(usage(parser, width=terminal_width() or 80, words=words))
     return ExitStatus.OK
 
 

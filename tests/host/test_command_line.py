@@ -29,7 +29,7 @@ PROGRAM = {
 
           an example   stays   as it is
         """
-        import json, sys
+        import argparse, json, sys
         from host.arguments import positive_integer as number, seconds
         from host.errors import ExitStatus
 
@@ -43,6 +43,8 @@ PROGRAM = {
             parser.add_argument("--revert", action="store_true", help="take back")
             parser.add_argument("--revert-all", metavar="LIBRARY", help="take all back")
             parser.add_argument("--mode", choices=("strict", "default"), help="how")
+            parser.add_argument("--procedure", action="store_true", help=argparse.SUPPRESS)
+            parser.young("--mode", "--procedure")
 
         def run(options):
             unset = ("None", "False", "[]", "1", "2.0", "'auto'")
@@ -138,6 +140,9 @@ def run_shop(shop: Path, words: Sequence[str], **more: str) -> subprocess.Comple
         ("echo-back -p=a", {"process": ["=a"]}),
         ("echo-back --mode=strict", {"mode": "strict"}),
         ("echo-back --color=always", {"color": "yes"}),
+        ("echo-back --color off", {"color": "no"}),
+        ("echo-back --proc=1 --proced", {"process": ["1"], "procedure": True}),
+        ("--m strict --mo=default echo-back", {"mode": "default"}),
     ],
 )
 def test_options_and_words_in_any_order(shop: Path, words: str, understood: dict[str, object]) -> None:
@@ -168,6 +173,7 @@ def test_an_empty_value_and_a_value_with_blanks(shop: Path) -> None:
         ("echo-back -x", "there is no option -x", "'shop echo-back --help'"),
         ("echo-back -bx", "there is no option -x", "'shop echo-back --help'"),
         ("echo-back --revert=1", "--revert takes no value, but got '1'", "'shop echo-back --help'"),
+        ("echo-back --color=maybe", "--color takes auto, yes or no, not 'maybe'", "'shop"),
         ("echo-back --re=1", "--re could be --revert or --revert-all", "'shop echo-back --help'"),
         ("echo-back -r 0", "-r: must be a whole number above 0, not '0'", "'shop echo-back --help'"),
         ("echo-back --timeout nan", "--timeout: must be a number of seconds, 0 or more, not 'nan'", "'shop"),
@@ -218,6 +224,7 @@ def test_help_of_a_command(shop: Path) -> None:
 
         Common options:
           -h, -?, --help          show this help
+              --usage             show all options in a few lines
           -V, --version           show the version
               --color=WHEN        colours: auto (on a terminal, unless NO_COLOR is set),
                                   yes, no
@@ -234,6 +241,22 @@ def test_help_of_a_command(shop: Path) -> None:
         assert done.stdout == textwrap.dedent(expected)
 
 
+def test_usage_is_every_option_in_a_few_lines(shop: Path) -> None:
+    expected = """\
+        Usage: shop echo-back [-h?Vbc] [-p X] [-r N] [--help] [--usage] [--version]
+                    [--color=WHEN] [--debug] [--process=X] [--timeout=SECONDS]
+                    [--revert] [--revert-all=LIBRARY] [--mode=strict|default] [WORD]...
+    """
+    for words in (["echo-back", "--usage"], ["--usag", "-b", "echo-back", "x"]):
+        done = run_shop(shop, words)
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", textwrap.dedent(expected))
+    done = run_shop(shop, ["--usage"])
+    assert done.stdout == (
+        "Usage: shop [-h?V] [--help] [--usage] [--version] [--color=WHEN] [--debug]\n"
+        "            COMMAND [WORD]...\n"
+    )
+
+
 def test_help_of_the_program(shop: Path) -> None:
     expected = """\
         Usage: shop COMMAND [OPTION]... [WORD]...
@@ -246,6 +269,7 @@ def test_help_of_the_program(shop: Path) -> None:
 
         Options:
           -h, -?, --help          show this help
+              --usage             show all options in a few lines
           -V, --version           show the version
               --color=WHEN        colours: auto (on a terminal, unless NO_COLOR is set),
                                   yes, no

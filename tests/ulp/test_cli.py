@@ -32,6 +32,7 @@ def test_help_of_the_program() -> None:
 
         Options:
           -h, -?, --help          show this help
+              --usage             show all options in a few lines
           -V, --version           show the version
               --color=WHEN        colours: auto (on a terminal, unless NO_COLOR is set),
                                   yes, no
