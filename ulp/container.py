@@ -62,6 +62,7 @@ class Container(Metadata):
 
     path: str
     image: bytes = field(repr=False)
+    word: str = field(default="", compare=False)  # how the command line named it, if it did
 
     @cached_property
     def elf(self) -> Elf:
@@ -74,17 +75,17 @@ class Container(Metadata):
         return find_labels(self.comments)
 
 
-def read(path: str | os.PathLike[str]) -> Container:
-    """Read a container file.
+def read(path: str | os.PathLike[str], *, word: str = "") -> Container:
+    """Read a container file, which the command line named by ``word``.
 
     Raises NoInputError or NotPermittedError where there is nothing to read, BadDataError for all that is no
     sound container.
     """
     name = os.fspath(path)
-    return parse(read_regular(name, limit=SIZE_LIMIT), path=name)
+    return parse(read_regular(name, limit=SIZE_LIMIT), path=name, word=word)
 
 
-def parse(image: bytes, *, path: str = "container") -> Container:
+def parse(image: bytes, *, path: str = "container", word: str = "") -> Container:
     """Read a container from the bytes of its file; raises BadDataError."""
     elf = Elf(image, name=path)
     if elf.type != c.ET_DYN or elf.machine not in MACHINES:
@@ -99,7 +100,7 @@ def parse(image: bytes, *, path: str = "container") -> Container:
         )
     revert, comments = _content(elf, REVERT_SECTION), _content(elf, COMMENTS_SECTION)
     metadata = decode(apply, revert=revert, comments=comments, path=path)
-    container = Container(path=path, image=image, **vars(metadata))
+    container = Container(path=path, image=image, word=word, **vars(metadata))
     vars(container)["elf"] = elf  # what the cached property would build again
     return container
 

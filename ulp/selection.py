@@ -6,15 +6,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from host import procfs
 from host.errors import BadDataError, Error, ExitStatus, NoInputError, NotPermittedError, UsageError
+from ulp.wildcard import SPECIAL, matches
 
 if TYPE_CHECKING:
     from ulp.container import Container
-
-_WILD = frozenset("*?[")
 
 
 def containers(words: Iterable[str], *, recursive: bool = False, prefix: str = "") -> tuple[Container, ...]:
@@ -32,17 +32,19 @@ def containers(words: Iterable[str], *, recursive: bool = False, prefix: str = "
         return replace(container, path=prefix + container.path)
 
     prefix = prefix.rstrip("/")
-    return tuple(known_as(read(path)) for path in paths(words, recursive=recursive, prefix=prefix))
+    found = paths(words, recursive=recursive, prefix=prefix)
+    return tuple(known_as(read(path, word=word)) for path, word in found.items())
 
 
-def paths(words: Iterable[str], *, recursive: bool = False, prefix: str = "") -> tuple[str, ...]:
-    """Return the real paths of the files that the words mean, ``x9.so`` before ``x10.so``.
+def paths(words: Iterable[str], *, recursive: bool = False, prefix: str = "") -> dict[str, str]:
+    """Return the real paths of the files that the words mean, each with what names it in the words.
 
-    A wildcard may stand in the last component only and matches names that end in ``.so``; ``recursive``
-    looks below its directory too. Raises NoInputError, NotPermittedError, BadDataError or UsageError.
+    ``x9.so`` comes before ``x10.so``. A wildcard may stand in the last component only and matches names
+    that end in ``.so``; ``recursive`` looks below its directory too, through symbolic links as well. Raises
+    NoInputError, NotPermittedError, BadDataError or UsageError.
     """
     prefix = prefix.rstrip("/")
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}
     for word in words:
         if not word:
             raise UsageError("the path of a container is empty")
@@ -50,8 +52,9 @@ def paths(words: Iterable[str], *, recursive: bool = False, prefix: str = "") ->
         if prefix and not os.path.lexists(_fixed_part(word)) and os.path.lexists(prefix + _fixed_part(word)):
             at = prefix + os.path.abspath(word)
         for path in _expand(at, recursive=recursive):
-            found[os.path.realpath(path)] = None
-    return tuple(sorted(found, key=lambda path: (natural(os.path.basename(path)), natural(path))))
+            found.setdefault(os.path.realpath(path), path)
+    order = sorted(found, key=lambda path: (natural(os.path.basename(path)), natural(path)))
+    return {path: found[path] for path in order}
 
 
 def natural(text: str) -> tuple[tuple[tuple[str, int], ...], str]:
@@ -68,7 +71,7 @@ def _fixed_part(word: str) -> str:
 
 
 def _is_wild(word: str) -> bool:
-    return not _WILD.isdisjoint(word) and not os.path.lexists(word)
+    return not SPECIAL.isdisjoint(word) and not os.path.lexists(word)
 
 
 def _expand(word: str, *, recursive: bool) -> Iterator[str]:
@@ -84,28 +87,30 @@ def _expand(word: str, *, recursive: bool) -> Iterator[str]:
     else:
         yield word  # whatever is wrong with it, reading it will tell
         return
-    if not _WILD.isdisjoint(directory) and not os.path.isdir(directory):
+    if not SPECIAL.isdisjoint(directory) and not os.path.isdir(directory):
         raise UsageError(f"{word}: only the last part of a path may hold a wildcard")
-    names = list(_matches(directory or ".", pattern, recursive=recursive))
+    names = list(_matches(directory or ".", pattern, recursive=recursive, seen=set()))
     if not names:
         hint = "" if recursive else "--recursive looks into the directories below, too."
         raise NoInputError(f"no file matches {word}", hint=hint)
     yield from names
 
 
-def _matches(directory: str, pattern: str, *, recursive: bool) -> Iterator[str]:
-    import fnmatch
-    import re
-
-    match = re.compile(fnmatch.translate(pattern)).match
+def _matches(directory: str, pattern: str, *, recursive: bool, seen: set[tuple[int, int]]) -> Iterator[str]:
+    """Yield the files in a directory; ``seen`` (device, inode) are those that a circle of links leads back to."""
     below: list[str] = []
+    fits = partial(matches, pattern=pattern, escapes=False)
     try:
+        place = os.stat(directory)
+        if (place.st_dev, place.st_ino) in seen:
+            return
+        seen.add((place.st_dev, place.st_ino))
         with os.scandir(directory) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    below.append(entry.path)
-                elif entry.name.endswith(".so") and match(entry.name) and entry.is_file():
-                    yield entry.path
+                if entry.is_dir():
+                    below.append(os.path.join(directory, entry.name))
+                elif entry.name.endswith(".so") and fits(entry.name) and entry.is_file():
+                    yield os.path.join(directory, entry.name)
     except FileNotFoundError as error:
         raise NoInputError(f"there is no directory {directory}") from error
     except NotADirectoryError as error:
@@ -114,7 +119,7 @@ def _matches(directory: str, pattern: str, *, recursive: bool) -> Iterator[str]:
         raise NotPermittedError(f"{directory} may not be read by this user") from error
     if recursive:
         for path in below:
-            yield from _matches(path, pattern, recursive=True)
+            yield from _matches(path, pattern, recursive=True, seen=seen)
 
 
 def processes(
@@ -226,11 +231,8 @@ def _names(pid: int) -> set[str]:
     return names | {procfs.name(pid)} if names else names
 
 
-def _matcher(pattern: str) -> Callable[[str], object]:
-    import fnmatch
-    import re
-
-    return re.compile(fnmatch.translate(pattern)).match
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    return partial(matches, pattern=pattern)
 
 
 def _owner_filter(users: Sequence[str]) -> Callable[[int], bool]:
@@ -244,7 +246,7 @@ def _owner_filter(users: Sequence[str]) -> Callable[[int], bool]:
             uids[int(user)] = True
             continue
         matchers.append(_matcher(user))
-        if _WILD.isdisjoint(user):
+        if SPECIAL.isdisjoint(user):
             try:
                 pwd.getpwnam(user)
             except KeyError as error:

@@ -48,6 +48,31 @@ def test_a_wildcard_finds_each_file_once_in_natural_order(folder: Path) -> None:
     assert names(folder, "lp?.so", "lp9.so") == ["lp1.so", "lp9.so"]
 
 
+def test_patterns_are_those_of_fnmatch(folder: Path) -> None:
+    for name in ("a\\b.so", ".hidden.so"):
+        (folder / name).write_text("")
+    assert names(folder, "lp[^1]*.so") == ["lp9.so"]
+    assert names(folder, "lp[[:digit:]].s?") == ["lp1.so", "lp9.so"]
+    assert names(folder, "a\\*.so") == ["a\\b.so"]
+    assert names(folder, "*hidden*") == [".hidden.so"]
+
+
+def test_each_file_is_named_as_in_the_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "sub/other.so").symlink_to("../lp2.so.0")
+    found = paths(["lp9.so", "*1.so", "sub/*.so"])
+    assert list(found.values()) == ["./lp1.so", "sub/other.so", "lp9.so", "sub/lp11.so"]
+    assert [os.path.realpath(name) for name in found.values()] == list(found)
+
+
+def test_links_to_directories_are_followed_once(folder: Path) -> None:
+    (folder / "sub/up").symlink_to("..")
+    (folder / "elsewhere").symlink_to("sub/deep")
+    everything = ["lp1.so", "sub/deep/lp3.so", "lp9.so", "lp10.so", "sub/lp11.so"]
+    assert names(folder, "*.so", recursive=True) == everything
+    assert names(folder, "elsewhere/*.so") == ["sub/deep/lp3.so"]
+
+
 def test_recursive_looks_below(folder: Path) -> None:
     everything = ["lp1.so", "sub/deep/lp3.so", "lp9.so", "lp10.so", "sub/lp11.so"]
     assert names(folder, "*.so", recursive=True) == everything
