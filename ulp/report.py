@@ -113,39 +113,38 @@ def library_of(result: Result) -> str:
     return os.path.basename(result.library)
 
 
-def lines(process: Process, results: Sequence[Result], *, verbose: bool, ink: Paint) -> Iterator[str]:
-    """Yield what people read about some results of one process; one result takes one line."""
+def lines(
+    process: Process, results: Sequence[Result], *, verbose: bool, ink: Paint, summarize: bool = True
+) -> Iterator[str]:
+    """Yield what people read about some results of one process; ``summarize``: one result takes one line."""
     if not results:
         return
+    alone = summarize and len(results) == 1
     head = f"  {sanitize(process.name)} (pid: {process.pid}):"
-    if len(results) > 1:
+    if not alone:
         yield head
     for result in results:
-        text = _event(result, alone=len(results) == 1)
-        word = {Outcome.SUCCESS: ink.good, Outcome.SKIPPED: ink.warn, Outcome.ERROR: ink.bad}[
-            result.outcome
-        ](result.outcome)
-        yield f"{head} {word} {text}" if len(results) == 1 else f"    {word} {text}"
+        word, paint = {
+            Outcome.SUCCESS: ("SUCCESS", ink.good),
+            Outcome.SKIPPED: ("SKIPPED", ink.warn),
+            Outcome.ERROR: ("FAILED", ink.bad),
+        }[result.outcome]
+        text = sanitize(_event(result, alone=alone))
+        # libpulp colours the blanks before the word, too
+        yield f"{head}{paint(f' {word}')} {text}" if alone else f"{paint(f'    {word}')} {text}"
         for note in _notes(result, verbose=verbose):
             yield f"      {sanitize(note)}"
 
 
 def _event(result: Result, *, alone: bool) -> str:
-    container = os.path.basename(result.container)
-    taken_back = ", ".join(map(os.path.basename, result.reverted))
+    what = result.subject or result.container
+    if result.reason is Reason.WOULD_CHANGE:
+        taken_back = ", ".join(map(os.path.basename, result.reverted))
+        return f"would {f'apply {what}' if result.container else f'revert {taken_back}'} (dry run)"
     if result.outcome is Outcome.SUCCESS:
-        if result.reason is Reason.REVERTED:
-            text = f"reverted {taken_back or container or library_of(result)}"
-        elif result.reason is Reason.WOULD_CHANGE:
-            text = f"would {'apply ' + container if container else 'revert ' + taken_back} (dry run)"
-        else:
-            text = container
-        if container and taken_back and result.reason is not Reason.REVERTED:
-            text += f", replaced {taken_back}"
-        return sanitize(text)
-    # libpulp's users know a lone SKIPPED without the container's name
-    named = container and not (alone and result.outcome is Outcome.SKIPPED)
-    return sanitize(f"{container}: {result.sentence}" if named else result.sentence)
+        return what
+    # a lone SKIPPED stands without what was skipped
+    return result.sentence if alone and result.outcome is Outcome.SKIPPED else f"{what}: {result.sentence}"
 
 
 def _notes(result: Result, *, verbose: bool) -> Iterator[str]:
@@ -158,6 +157,8 @@ def _notes(result: Result, *, verbose: bool) -> Iterator[str]:
         threads = f"{result.threads} thread{'s' * (result.threads != 1)}"
         worst = f", one that ran for {_micro(result.longest_pause)}" if result.longest_pause else ""
         yield f"stood still for {_micro(result.pause)} microseconds with {threads}{worst}"
+    if result.reverted:
+        yield f"reverted: {', '.join(map(os.path.basename, result.reverted))}"
     if result.library and result.outcome is not Outcome.SKIPPED:
         yield f"library: {result.library}"
     if result.functions:

@@ -33,9 +33,9 @@ class Reason(enum.StrEnum):
     REVERTED = "reverted", "reverted", Outcome.SUCCESS
     WOULD_CHANGE = "would-change", "would be changed (dry run)", Outcome.SUCCESS
 
-    ALREADY_APPLIED = "already-applied", "already patched", Outcome.SKIPPED
-    NOT_APPLIED = "not-applied", "nothing to revert", Outcome.SKIPPED
-    NO_SUCH_LIBRARY = "no-such-library", "the target library is not loaded", Outcome.SKIPPED
+    ALREADY_APPLIED = "already-applied", "Patch already applied", Outcome.SKIPPED
+    NOT_APPLIED = "not-applied", "Patch not applied", Outcome.SKIPPED
+    NO_SUCH_LIBRARY = "no-such-library", "Target library not loaded", Outcome.SKIPPED
     STATIC_BINARY = "static-binary", "static binary, it loads no library", Outcome.SKIPPED
     BUILD_ID_MISMATCH = "build-id-mismatch", "another build of the library is loaded", Outcome.SKIPPED
     KERNEL_THREAD = "kernel-thread", "kernel thread", Outcome.SKIPPED
@@ -84,6 +84,7 @@ class Result(NamedTuple):
     reason: Reason
     detail: str = ""  # a sentence that names function, thread, ids ...; empty: reason.sentence says it all
     container: str = ""  # path of the container that was to be applied; empty for a plain revert
+    subject: str = ""  # what people call the change: the container as they named it ...
     library: str = ""  # the target, as the process knows it
     reverted: tuple[str, ...] = ()  # basenames of containers that were taken back in the same stop
     functions: tuple[str, ...] = ()  # the functions that were diverted or restored

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import libpulp
 from tests.support.libpulp import needs_libpulp, padded_library, preloaded
-from tests.support.livepatches import REVERTED, SUCCESS, live_patch, ten_functions, trigger
+from tests.support.livepatches import REVERTED, SUCCESS, ten_functions, trigger
 from tests.support.targets import caller
 
 pytestmark = needs_libpulp

@@ -58,14 +58,14 @@ def test_every_user_of_the_library_in_the_order_of_pids() -> None:
         said = ulp("trigger", container(200))
         assert (said.status, said.stderr) == (0, "")
         *lines, others, total = said.stdout.splitlines()
-        assert lines == [f"  caller (pid: {t.pid}): SUCCESS answers_livepatch200.so" for t in targets]
+        assert lines == [f"  caller (pid: {t.pid}): SUCCESS {container(200)}" for t in targets]
         assert re.fullmatch(rf"ulp: \d+ other processes do not use {NAME}\.", others) or "could" in others
         assert total == "ulp: Processes patched: 3, Skipped: 0, Failed: 0."
         assert [target.answers(10) for target in targets] == [NEW] * 3
         again = ulp("trigger", "-q", container(200))
         assert (again.status, again.stdout) == (0, "ulp: Processes patched: 0, Skipped: 3, Failed: 0.\n")
         back = ulp("trigger", "-q", "--revert", container(200))
-        assert (back.status, back.stdout) == (0, "ulp: Processes reverted: 3, Skipped: 0, Failed: 0.\n")
+        assert (back.status, back.stdout) == (0, "ulp: Processes patched: 3, Skipped: 0, Failed: 0.\n")
 
 
 def test_one_process_step_by_step() -> None:
@@ -80,16 +80,16 @@ def test_one_process_step_by_step() -> None:
             return first.removeprefix(f"  caller (pid: {pid}): ")
 
         one, two = container(200), container(300)
-        assert line("--dry-run", one) == "SUCCESS would apply answers_livepatch200.so (dry run)"
+        assert line("--dry-run", one) == f"SUCCESS would apply {one} (dry run)"
         assert target.answers(10) == OLD
-        assert line(one) == "SUCCESS answers_livepatch200.so"
-        assert line(one) == "SKIPPED already patched"
-        replaced = "SUCCESS answers_livepatch300.so, replaced answers_livepatch200.so"
-        assert line("--revert-all=target", two) == replaced
+        assert line(one) == f"SUCCESS {one}"
+        assert line(one) == "SKIPPED Patch already applied"
+        assert line("--revert-all=target", two) == f"SUCCESS {two}"
         assert target.answers(10) == NEWER
-        assert line("--revert", two) == "SUCCESS reverted answers_livepatch300.so"
-        assert line("--revert", two) == "SKIPPED nothing to revert"
-        assert line(two) and line(f"--revert-all={NAME}") == "SUCCESS reverted answers_livepatch300.so"
+        assert line("--revert", two) == f"SUCCESS {two}"
+        assert line("--revert", two) == "SKIPPED Patch not applied"
+        assert line(two) and line(f"--revert-all={NAME}") == f"SUCCESS reverted all patches from '{NAME}'"
+        assert line(f"--revert-all=/usr/lib64/{NAME}") == "SKIPPED No patches installed"
         assert target.answers(10) == OLD
 
 
@@ -98,15 +98,15 @@ def test_a_wildcard_applies_in_natural_order_and_names_each(numbered: Path) -> N
         said = ulp("trigger", "-p", str(target.pid), f"{numbered}/*.so")
         assert said.stdout == (
             f"  caller (pid: {target.pid}):\n"
-            "    SUCCESS libanswers_livepatch9.so\n"
-            "    SUCCESS libanswers_livepatch10.so\n"
+            f"    SUCCESS {numbered}/libanswers_livepatch9.so\n"
+            f"    SUCCESS {numbered}/libanswers_livepatch10.so\n"
             "ulp: Processes patched: 1, Skipped: 0, Failed: 0.\n"
         )
         assert target.answers(10) == NEWER
         said = ulp("trigger", "-p", str(target.pid), "--revert", f"{numbered}/*.so")
         assert said.stdout.splitlines()[1:3] == [
-            "    SUCCESS reverted libanswers_livepatch10.so",
-            "    SUCCESS reverted libanswers_livepatch9.so",
+            f"    SUCCESS {numbered}/libanswers_livepatch10.so",
+            f"    SUCCESS {numbered}/libanswers_livepatch9.so",
         ]
 
 
@@ -124,9 +124,8 @@ def test_of_cumulative_containers_only_the_latest_is_applied(numbered: Path) -> 
         said = ulp(*words)
         left_out = "ulp: libanswers_livepatch9.so is left out, libanswers_livepatch10.so comes in its place"
         assert said.stdout.splitlines()[0] == left_out
-        assert (
-            said.stdout.splitlines()[1] == f"  caller (pid: {target.pid}): SUCCESS libanswers_livepatch10.so"
-        )
+        latest = f"  caller (pid: {target.pid}): SUCCESS {numbered}/libanswers_livepatch10.so"
+        assert said.stdout.splitlines()[1] == latest
         assert target.answers(10) == NEWER
 
 
@@ -160,7 +159,7 @@ def test_an_error_has_its_reason_a_hint_and_status_1() -> None:
         said = ulp("trigger", "-p", str(target.pid), container(200))
     assert said.status == 1
     first, total = said.stdout.splitlines()
-    assert first.startswith(f"  caller (pid: {target.pid}): ERROR answers_livepatch200.so: ")
+    assert first.startswith(f"  caller (pid: {target.pid}): FAILED {container(200)}: ")
     assert str(tracer) in first
     assert total == "ulp: Processes patched: 0, Skipped: 0, Failed: 1."
     assert said.stderr == "hint: Detach the debugger or tracer and try again.\n"
@@ -230,7 +229,7 @@ def test_an_ordinary_user_hears_what_it_could_not_see() -> None:
         )
         said = ulp("trigger", "-p", str(other.pid), container(200), prefix=ordinary_user())
         assert said.status == 77
-        assert f"(pid: {other.pid}): ERROR answers_livepatch200.so: " in said.stdout
+        assert f"(pid: {other.pid}): FAILED {container(200)}: " in said.stdout
         assert said.stderr == "hint: Try again as root.\n"
 
 
@@ -240,7 +239,7 @@ def test_a_hostile_process_name_stays_one_harmless_line(tmp_path: Path) -> None:
     with running(program) as target:
         said = ulp("trigger", "-p", str(target.pid), container(200))
     name = sanitize("\x1b[2J\nPID: 1")
-    line = f"  {name} (pid: {target.pid}): SUCCESS answers_livepatch200.so"
+    line = f"  {name} (pid: {target.pid}): SUCCESS {container(200)}"
     assert said.stdout.splitlines()[0] == line
     assert all(each.isprintable() for each in said.stdout.splitlines())
 
@@ -250,7 +249,7 @@ def test_colors_on_request_only() -> None:
         plain = ulp("trigger", "-p", str(target.pid), "--dry-run", container(200))
         painted = ulp("trigger", "-p", str(target.pid), "--dry-run", "--color=yes", container(200))
     assert "\x1b" not in plain.stdout
-    assert painted.stdout == plain.stdout.replace("SUCCESS", "\x1b[32;1mSUCCESS\x1b[0m")
+    assert painted.stdout == plain.stdout.replace(" SUCCESS", "\x1b[32;1m SUCCESS\x1b[0m")
 
 
 def test_json_has_the_containers_the_results_and_the_counts(numbered: Path) -> None:

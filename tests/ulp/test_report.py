@@ -35,27 +35,24 @@ def shown(*results: Result, verbose: bool = False, ink: Paint = PLAIN) -> str:
 @pytest.mark.parametrize(
     ("one", "line"),
     [
-        (result(Reason.APPLIED), "SUCCESS libbench_livepatch1.so"),
+        (result(Reason.APPLIED), f"SUCCESS {LP1}"),
+        (result(Reason.APPLIED, subject="./a.so"), "SUCCESS ./a.so"),
+        (result(Reason.REPLACED, container=LP2, reverted=(LP1,)), f"SUCCESS {LP2}"),
+        (result(Reason.REVERTED, container="", subject="a.so", reverted=(LP1,)), "SUCCESS a.so"),
+        (result(Reason.WOULD_CHANGE, subject="a.so"), "SUCCESS would apply a.so (dry run)"),
         (
-            result(Reason.REPLACED, container=LP2, reverted=(LP1,)),
-            "SUCCESS libbench_livepatch2.so, replaced libbench_livepatch1.so",
+            result(Reason.WOULD_CHANGE, container="", subject="a.so", reverted=(LP1, LP2)),
+            "SUCCESS would revert libbench_livepatch1.so, libbench_livepatch2.so (dry run)",
         ),
-        (result(Reason.REVERTED, container="", reverted=(LP1,)), "SUCCESS reverted libbench_livepatch1.so"),
-        (
-            result(Reason.REVERTED, container="", reverted=(LP2, LP1)),
-            "SUCCESS reverted libbench_livepatch2.so, libbench_livepatch1.so",
-        ),
-        (result(Reason.WOULD_CHANGE), "SUCCESS would apply libbench_livepatch1.so (dry run)"),
-        (
-            result(Reason.WOULD_CHANGE, container="", reverted=(LP1,)),
-            "SUCCESS would revert libbench_livepatch1.so (dry run)",
-        ),
-        (result(Reason.ALREADY_APPLIED), "SKIPPED already patched"),
+        (result(Reason.ALREADY_APPLIED), "SKIPPED Patch already applied"),
         (
             result(Reason.ALREADY_TRACED, detail="gdb (77) traces it"),
-            "ERROR libbench_livepatch1.so: gdb (77) traces it",
+            f"FAILED {LP1}: gdb (77) traces it",
         ),
-        (result(Reason.OUT_OF_ORDER, container=""), "ERROR a later live patch stands on this one"),
+        (
+            result(Reason.OUT_OF_ORDER, container="", subject="a.so"),
+            "FAILED a.so: a later live patch stands on this one",
+        ),
     ],
 )
 def test_one_result_is_one_line_as_users_know_it(one: Result, line: str) -> None:
@@ -65,10 +62,14 @@ def test_one_result_is_one_line_as_users_know_it(one: Result, line: str) -> None
 def test_several_results_stand_below_their_process_in_order() -> None:
     both = result(Reason.APPLIED), result(Reason.ALREADY_APPLIED, container=LP2)
     assert shown(*both) == (
-        "  sleeper (pid: 9364):\n"
-        "    SUCCESS libbench_livepatch1.so\n"
-        "    SKIPPED libbench_livepatch2.so: already patched\n"
+        f"  sleeper (pid: 9364):\n    SUCCESS {LP1}\n    SKIPPED {LP2}: Patch already applied\n"
     )
+
+
+def test_without_summary_one_result_stands_below_its_process_too() -> None:
+    (process,) = report.by_process([result(Reason.ALREADY_APPLIED)])
+    said = list(report.lines(process, process.results, verbose=False, ink=PLAIN, summarize=False))
+    assert said == ["  sleeper (pid: 9364):", f"    SKIPPED {LP1}: Patch already applied"]
 
 
 def test_busy_calls_are_named_with_their_threads() -> None:
@@ -88,9 +89,17 @@ def test_an_error_names_all_calls_that_are_in_the_way_if_its_sentence_does_not()
 
 
 def test_verbose_tells_pause_threads_library_and_functions() -> None:
-    one = result(Reason.APPLIED, pause=0.000213, longest_pause=0.00019, threads=17, functions=("f", "g"))
+    one = result(
+        Reason.REPLACED,
+        pause=0.000213,
+        longest_pause=0.00019,
+        threads=17,
+        functions=("f", "g"),
+        reverted=(LP2,),
+    )
     assert shown(one, verbose=True).splitlines()[1:] == [
         "      stood still for 213 microseconds with 17 threads, one that ran for 190",
+        "      reverted: libbench_livepatch2.so",
         "      library: /usr/lib64/libbench.so.0",
         "      functions: f, g",
     ]
@@ -98,10 +107,12 @@ def test_verbose_tells_pause_threads_library_and_functions() -> None:
 
 def test_only_the_outcome_is_colored() -> None:
     assert shown(result(Reason.APPLIED), ink=Paint(on=True)) == (
-        "  sleeper (pid: 9364): \x1b[32;1mSUCCESS\x1b[0m libbench_livepatch1.so\n"
+        f"  sleeper (pid: 9364):\x1b[32;1m SUCCESS\x1b[0m {LP1}\n"
     )
-    assert "\x1b[33;1mSKIPPED\x1b[0m" in shown(result(Reason.ALREADY_APPLIED), ink=Paint(on=True))
-    assert "\x1b[31;1mERROR\x1b[0m" in shown(result(Reason.SECCOMP), ink=Paint(on=True))
+    assert ":\x1b[33;1m SKIPPED\x1b[0m " in shown(result(Reason.ALREADY_APPLIED), ink=Paint(on=True))
+    assert ":\x1b[31;1m FAILED\x1b[0m " in shown(result(Reason.SECCOMP), ink=Paint(on=True))
+    both = result(Reason.APPLIED), result(Reason.SECCOMP)
+    assert "\n\x1b[31;1m    FAILED\x1b[0m " in shown(*both, ink=Paint(on=True))
 
 
 @given(st.text(), st.text(), st.text())
@@ -165,7 +176,7 @@ def test_every_error_has_a_remedy_and_each_is_said_once() -> None:
 def test_a_row_has_every_field_of_a_result() -> None:
     one = result(Reason.APPLIED, pause=0.5, busy=(BusyCall(function="f", thread=3),), functions=("f",))
     row = json.loads(dumps(report.row(one)))
-    assert set(row) == set(Result._fields) | {"outcome"}
+    assert set(row) == set(Result._fields) - {"subject"} | {"outcome"}
     assert (row["outcome"], row["reason"], row["detail"]) == ("SUCCESS", "applied", "patched")
     assert (row["pause"], row["longest_pause"]) == (0.5, None)
     assert row["busy"] == [{"function": "f", "thread": 3}]

@@ -21,6 +21,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from host.errors import ExitStatus, UsageError
 from host.terminal import paint, progress, sanitize
 from ulp import report, selection
 from ulp.engines import Change, Consistency, EngineName, Settings
-from ulp.result import Outcome, Reason
+from ulp.result import Outcome, Reason, Result
 
 if TYPE_CHECKING:
     from ulp.container import Container
@@ -109,7 +110,9 @@ def run(options: argparse.Namespace) -> ExitStatus:
     label = "Looking at" if options.dry_run else "Changing"
     with progress(f"{label} processes") as update:
         survey = fleet.change(changes, settings=settings, pids=pids, on_progress=update)
-    processes = report.by_process(survey.results)
+    processes = report.by_process(
+        map(_called, survey.results, itertools.cycle(changes), itertools.repeat(containers))
+    )
     if options.json:
         _print_json(options, containers, superseded, survey, processes)
     else:
@@ -161,6 +164,16 @@ def plan(
             replaces = container in cumulative
             changes.append(Change(apply=container, revert_target=replaces))
     return changes, superseded
+
+
+def _called(result: Result, change: Change, containers: Sequence[Container]) -> Result:
+    """Return the result of a change with what libpulp's users call the change, and its outcome."""
+    if change.revert_library:
+        nothing = result.reason is Reason.NOT_APPLIED and not result.detail
+        detail = "No patches installed" if nothing else result.detail
+        return result._replace(subject=f"reverted all patches from '{change.revert_library}'", detail=detail)
+    meant = next(c for c in containers if c is change.apply or c.patch_id in change.revert)
+    return result._replace(subject=meant.word or meant.path)
 
 
 def _print_json(
@@ -222,14 +235,16 @@ def _print_lines(
                 results = process.results if process.is_one or options.process else []
             elif not results and options.process:
                 results = process.results[:1]
-            for line in report.lines(process, results, verbose=options.verbose, ink=ink):
+            summarize = not options.disable_summarization
+            for line in report.lines(
+                process, results, verbose=options.verbose, ink=ink, summarize=summarize
+            ):
                 print(line)
         if counts.not_concerned and not options.process:
             print(f"ulp: {_others(counts.not_concerned, options, containers)}.")
         if survey.unseen:
             print(f"ulp: {report.unseen(survey.unseen)}.")
-    verb = "reverted" if options.revert or not containers else "patched"
-    verb = f"that would be {verb}" if options.dry_run else verb
+    verb = "that would be patched" if options.dry_run else "patched"  # reverted ones, too, as libpulp has it
     print(f"ulp: Processes {verb}: {counts.patched}, Skipped: {counts.skipped}, Failed: {counts.failed}.")
     if counts.failed and not options.quiet:
         sys.stdout.flush()

@@ -34,12 +34,12 @@ def find_target(process: Process, container: Container, linked: Sequence[Object]
         if container.target_name in names:
             raise Refusal(
                 Reason.BUILD_ID_MISMATCH,
-                f"its {container.target_name} has build-id {item.image.build_id.hex()}, "
-                f"the container is for {container.build_id.hex()}",
+                f"livepatch buildid mismatch for {container.target_name}: it has "
+                f"{item.image.build_id.hex()}, the container is for {container.build_id.hex()}",
             )
     if not linked:
         raise Refusal(Reason.STATIC_BINARY)
-    raise Refusal(Reason.NO_SUCH_LIBRARY, f"{container.target_name} is not loaded")
+    raise Refusal(Reason.NO_SUCH_LIBRARY)
 
 
 def placed(unit: Unit, target: Object) -> Unit:
