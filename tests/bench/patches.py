@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``ulp patches`` over many sleeping processes, the whole command: with a live patch in each, and none."""
+"""``ulp patches`` over many sleeping processes, the whole command: with a live patch in each, and none.
+
+Where libpulp is there, also over processes that preload it, with its tool and with ours.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tests.bench import machine
-from tests.bench.report import Row, unbroken
+from tests.bench.report import Row, against, unbroken
 from tests.bench.target import FUNCTIONS, Targets, build
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from tests.bench.tools import Run, Ulp
 
 GOAL = 0.25  # seconds, 500 processes
+PART = 1 / 20  # of libpulp's time
 RECORDED = "recorded value 5.2 s (500 processes)"
 
 
@@ -24,7 +28,10 @@ def run(plan: Plan) -> Iterator[Row]:
     """List the processes with each tool that is there."""
     yield from _measure(plan, plan.ours, goal=GOAL)
     if plan.libpulp is not None:
-        yield from _measure(plan, plan.libpulp, goal=None)
+        theirs = list(_measure(plan, plan.libpulp, goal=None))
+        yield from theirs
+        ours = _measure(plan, plan.ours.preloading(plan.libpulp), goal=None)
+        yield from against(ours, theirs, times=PART)
     else:
         yield Row(benchmark="patches", case="live patches", tool="libpulp", recorded=RECORDED)
 

@@ -4,7 +4,8 @@
 One thread reads the clock in a tight loop, the others sleep. The largest gap between two readings during one
 ``ulp trigger`` is the pause that the process feels; what the tool reports is printed beside it, and so is
 the largest gap while nothing is done, the noise of the machine, and during ``ulp trigger --dry-run``: what the
-thread loses because the command needs a processor too, without any stop.
+thread loses because the command needs a processor too, without any stop. Where libpulp is there, its tool and ours
+also patch a process that preloads it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.bench import machine
-from tests.bench.report import Row, human, unbroken
+from tests.bench.report import Row, against, human, unbroken
 from tests.bench.target import FUNCTIONS, Targets, build
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tests.bench.tools import Change, Libcare, Ulp
 
 GOALS = {2: 0.000_25, 16: 0.000_5, 64: 0.001_2, 256: 0.005}  # seconds by threads
+PART = 1 / 2  # of libpulp's pause, for a process with one thread that preloads it
 RECORDED = {
     "LibcarePlus": {2: "5 ms", 16: "15 ms", 64: "100 ms"},
     "libpulp": {1: "2 to 4 ms"},
@@ -37,13 +39,26 @@ def run(plan: Plan) -> Iterator[Row]:
         for functions in (1, FUNCTIONS):
             yield from _measure(plan, plan.ours, threads=threads, functions=functions)
         yield from _measure(plan, plan.ours, threads=threads, functions=FUNCTIONS, pads=False)
-        for name, peer in (("libpulp", plan.libpulp), ("LibcarePlus", plan.libcare)):
-            if peer is not None:
-                yield from _measure(plan, peer, threads=threads, functions=FUNCTIONS)
-            elif known := RECORDED[name].get(threads):
-                yield Row(
-                    benchmark="pause", case=_case(threads), tool=name, recorded=f"recorded value {known}"
-                )
+        yield from _preloaded(plan, threads)
+        if plan.libcare is not None:
+            yield from _measure(plan, plan.libcare, threads=threads, functions=FUNCTIONS)
+        else:
+            yield from _recorded("LibcarePlus", threads)
+
+
+def _preloaded(plan: Plan, threads: int) -> Iterator[Row]:
+    if plan.libpulp is None:
+        yield from _recorded("libpulp", threads)
+        return
+    theirs = list(_measure(plan, plan.libpulp, threads=threads, functions=FUNCTIONS))
+    yield from theirs
+    ours = _measure(plan, plan.ours.preloading(plan.libpulp), threads=threads, functions=FUNCTIONS)
+    yield from against(ours, theirs, times=PART) if threads == 1 else ours
+
+
+def _recorded(name: str, threads: int) -> Iterator[Row]:
+    if known := RECORDED[name].get(threads):
+        yield Row(benchmark="pause", case=_case(threads), tool=name, recorded=f"recorded value {known}")
 
 
 def _case(threads: int) -> str:

@@ -34,13 +34,14 @@ class Plan:
     drop_caches: bool = False
 
     @classmethod
-    def tiny(cls, directory: Path, *, ours: Ulp) -> Plan:
+    def tiny(cls, directory: Path, *, ours: Ulp, libpulp: Ulp | None = None) -> Plan:
         """Return a plan that shows within a second whether the benchmarks work; its numbers mean nothing."""
         return cls(
             directory=directory,
             ours=ours,
+            libpulp=libpulp,
             repeats=1,
-            threads=(2,),
+            threads=(2,) if libpulp is None else (1, 2),
             listed=3,
             triggered=3,
             commands=1,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import json
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -103,6 +103,18 @@ def unbroken(
             yield Row(benchmark=benchmark, case="(broken off)", tool=tool.name, wrong=wrong)
 
     return rows
+
+
+def against(rows: Iterable[Row], peers: Iterable[Row], *, times: float) -> Iterator[Row]:
+    """Give each row the goal of so many times what a peer needed for the same case, if it did that right."""
+    known = {
+        row.case: row.median
+        for row in peers
+        if row.median is not None and not row.wrong and row.tool != "none"
+    }
+    for row in rows:
+        theirs = known.get(row.case) if row.tool != "none" else None
+        yield row if theirs is None else replace(row, goal=times * theirs)
 
 
 def human(value: float | None, unit: str) -> str:

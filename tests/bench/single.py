@@ -35,6 +35,7 @@ def run(plan: Plan) -> Iterator[Row]:
         yield from _measure(plan, plan.ours, goal=None, dropped=True)
     if plan.libpulp is not None:
         yield from _measure(plan, plan.libpulp, goal=None)
+        yield from _measure(plan, plan.ours.preloading(plan.libpulp), goal=GOAL)
     else:
         yield Row(benchmark="single", case="apply", tool="libpulp", recorded=RECORDED)
 

@@ -11,12 +11,12 @@ import pytest
 from tests.bench import tools
 from tests.bench.__main__ import main
 from tests.bench.plan import Plan
-from tests.bench.report import Row, human, table
+from tests.bench.report import Row, against, human, table
 from tests.bench.target import build
 from ulp.elf import Elf
 
 
-@pytest.mark.parametrize("name", ["pause", "patches", "trigger", "single", "memory"])
+@pytest.mark.parametrize("name", ["pause", "patches", "trigger", "single", "commands", "memory"])
 def test_tool_that_changes_nothing_is_found_out(name: str, tmp_path: Path) -> None:
     liar = tmp_path / "ulp"
     liar.write_text("#!/bin/sh\necho '{\"results\": []}'\n")
@@ -38,6 +38,19 @@ def test_row_knows_whether_it_reached_its_goal() -> None:
     assert Row(benchmark="b", case="c", tool="t", values=(3.0,), goal=2.0).reached is False
     assert Row(benchmark="b", case="c", tool="t", values=(1.0,), goal=2.0, wrong="no").reached is False
     assert Row(benchmark="b", case="c", tool="t", recorded="5 ms").reached is None
+
+
+def test_goal_can_be_a_part_of_what_a_peer_needs() -> None:
+    peers = [
+        Row(benchmark="b", case="first", tool="peer", values=(4.0,)),
+        Row(benchmark="b", case="second", tool="peer", values=(4.0,), wrong="it lies"),
+        Row(benchmark="b", case="noise", tool="none", values=(4.0,)),
+    ]
+    rows = [
+        Row(benchmark="b", case=case, tool="ulp", values=(1.0,))
+        for case in ("first", "second", "noise", "third")
+    ]
+    assert [row.goal for row in against(rows, peers, times=0.5)] == [2.0, None, None, None]
 
 
 def test_table_names_every_case_and_what_is_missing() -> None:

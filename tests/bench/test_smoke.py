@@ -13,10 +13,12 @@ from tests.bench import machine, tools
 from tests.bench.__main__ import BENCHMARKS
 from tests.bench.plan import Plan
 from tests.bench.report import SCHEMA, Row, write
+from tests.support.libpulp import needs_libpulp, peer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+TOOLS = ("libpulp", "ulp-pulp")
 KEYS: dict[str, tuple[type, ...]] = {
     "benchmark": (str,),
     "case": (str,),
@@ -33,6 +35,22 @@ KEYS: dict[str, tuple[type, ...]] = {
     "recorded": (str,),
     "note": (str,),
 }
+
+
+BESIDE_LIBPULP = ("pause", "patches", "trigger", "single", "commands")
+
+
+@needs_libpulp
+@pytest.mark.parametrize("name", BESIDE_LIBPULP)
+def test_benchmark_runs_beside_libpulp(name: str, tmp_path: Path) -> None:
+    ours = tools.ours()
+    libpulp = tools.Ulp("libpulp", peer().tool, peer().library, is_ours=False)
+    plan = Plan.tiny(tmp_path, ours=ours, libpulp=libpulp)
+    rows: list[Row] = list(importlib.import_module(f"tests.bench.{name}").run(plan))
+    assert [row.wrong for row in rows if row.wrong] == []
+    cases = {tool: {row.case for row in rows if row.values and row.tool == tool} for tool in TOOLS}
+    assert cases["libpulp"] and cases["libpulp"] <= cases["ulp-pulp"]
+    assert [row.case for row in rows if row.tool == "ulp-pulp" and row.goal is not None]
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tools that are compared: our ulp, libpulp's ulp (the same command line) and LibcarePlus.
+"""The tools that are compared: our ulp with either engine, libpulp's ulp (the same command line) and LibcarePlus.
 
 The peers are found through the environment: ZLP_LIBPULP names a directory with ``ulp`` and ``libpulp.so.0``,
 ZLP_LIBCARE one with ``libcare-ctl`` and ``make-patch`` (docs/benchmarks.md says what that has to do).
@@ -14,7 +14,7 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,15 +44,17 @@ class Run:
     errors: str
 
 
-def run(command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None) -> Run:
-    """Run a command to its end and time it; ToolError when its exit status is not 0."""
+def run(
+    command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, status: int = 0
+) -> Run:
+    """Run a command to its end and time it; ToolError when its exit status is another one."""
     used = _children_cpu()
     start = time.perf_counter()
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, timeout=_PATIENCE
     )
     seconds = time.perf_counter() - start
-    if done.returncode:
+    if done.returncode != status:
         words = " ".join(map(str, command))
         said = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise ToolError(f"{words} ended with {done.returncode}: {''.join(said)[:_MOST_WORDS]}")
@@ -74,13 +76,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Ulp:
-    """Our ulp or libpulp's: both have the commands trigger, patches and packer."""
+    """Our ulp or libpulp's: both have the same commands, ours has more options."""
 
     name: str
     command: Path
     preload: Path | None = None
+    is_ours: bool = True
 
     pads = True  # of the library that it patches
+
+    def preloading(self, peer: Ulp) -> Ulp:
+        """Return this tool, with targets that preload the peer's library."""
+        return replace(self, name=f"{self.name}-pulp", preload=peer.preload)
 
     @property
     def target_environment(self) -> dict[str, str]:
@@ -92,9 +99,9 @@ class Ulp:
         """What the tool runs with: as installed, where Python's bytecode is there already."""
         return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
-    def run(self, *arguments: str | Path) -> Run:
+    def run(self, *arguments: str | Path, status: int = 0) -> Run:
         """Run one of its commands."""
-        return run([self.command, *arguments], environment=self.own_environment)
+        return run([self.command, *arguments], environment=self.own_environment, status=status)
 
     def make_patch(self, built: Build, changed: int = FUNCTIONS) -> Path:
         """Build a container that changes the first functions of the library."""
@@ -117,14 +124,15 @@ class Ulp:
 
     def rehearse(self, pid: int, patch: Path) -> Run | None:
         """Do all that comes before the stop; None where the tool cannot."""
-        return None if self.preload else self.run("trigger", "--dry-run", "-p", str(pid), patch)
+        return self.run("trigger", "--dry-run", "-p", str(pid), patch) if self.is_ours else None
 
     def _trigger(self, pid: int | None, *arguments: str | Path) -> Change:
         selection = () if pid is None else ("-p", str(pid))
-        if self.preload:
-            # One try often meets a lock of the target's allocator; its own deployment asks for 100.
-            return Change(run=self.run("trigger", "-r", "100", *selection, *arguments), pause=None)
-        done = self.run("trigger", "--json", *selection, *arguments)
+        # One try often meets a lock of the allocator of a target that preloads libpulp; SUSE's scripts ask for 100.
+        tries = ("-r", "100") if self.preload else ()
+        if not self.is_ours:
+            return Change(run=self.run("trigger", *tries, *selection, *arguments), pause=None)
+        done = self.run("trigger", "--json", *tries, *selection, *arguments)
         pauses = [
             result["longest_pause"] or result["pause"] for result in json.loads(done.output)["results"]
         ]
@@ -180,7 +188,9 @@ def ours() -> Ulp:
 def libpulp() -> Ulp | None:
     """libpulp, when the environment names it."""
     directory = _peer("ZLP_LIBPULP", "ulp", "libpulp.so.0")
-    return Ulp("libpulp", directory / "ulp", directory / "libpulp.so.0") if directory else None
+    if directory is None:
+        return None
+    return Ulp("libpulp", directory / "ulp", directory / "libpulp.so.0", is_ours=False)
 
 
 def libcare() -> Libcare | None:
