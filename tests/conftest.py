@@ -10,7 +10,6 @@ from tests.support.libpulp import not_run
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Count the tests that wanted libpulp and had none."""
-    line = not_run(terminalreporter.stats.get("skipped", []))
-    if line:
+    for line in not_run(terminalreporter.stats.get("skipped", [])):
         terminalreporter.write_line("")
         terminalreporter.write_line(line, yellow=True, bold=True)

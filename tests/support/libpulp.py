@@ -2,8 +2,9 @@
 """The real libpulp 0.3.17 as a peer: found on the machine, preloaded by targets, asked through its own tool.
 
 ZLP_LIBPULP names the directory where its ``ulp`` and ``libpulp.so.0`` are (``none``: do without). Otherwise they are
-looked for where libraries and programs are installed. Tests that need it are marked with ``needs_libpulp``; the last
-lines of a test run count those that did not run.
+looked for where libraries and programs are installed. Tests that need it are marked with ``needs_libpulp``; what needs
+its own test suite (ZLP_LIBPULP_SUITE: where libpulp was built) with ``needs_libpulp_suite``. The last lines of a test
+run count those that did not run.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from tests.support.targets import Target, answers_library, running
 
 VERSION = "0.3.17"
 VARIABLE = "ZLP_LIBPULP"
+SUITE_VARIABLE = "ZLP_LIBPULP_SUITE"
 MISSING = "libpulp not found"
+SUITE_MISSING = "libpulp's own test suite not found"
 _DIRECTORIES = ("/usr/lib64", "/usr/lib", "/usr/local/lib64", "/usr/local/lib", "/usr/lib/x86_64-linux-gnu")
 
 
@@ -68,19 +71,37 @@ def _is_libpulps(program: Path) -> bool:
     return said.stdout.strip() == f"libpulp {VERSION}"
 
 
+def find_suite(environment: Mapping[str, str]) -> Path | None:
+    """Return where libpulp was built; raises FileNotFoundError where ZLP_LIBPULP_SUITE does not lead there."""
+    named = environment.get(SUITE_VARIABLE, "")
+    if not named or named == "none":
+        return None
+    for path in (Path(named) / "config.status", Path(named) / "tests" / "Makefile"):
+        if not path.exists():
+            raise FileNotFoundError(f"{SUITE_VARIABLE} is {named}, and there is no {path}")
+    return Path(named)
+
+
 PEER = find(os.environ)
 needs_libpulp = pytest.mark.skipif(PEER is None, reason=MISSING)
+SUITE = find_suite(os.environ)
+needs_libpulp_suite = pytest.mark.skipif(SUITE is None, reason=SUITE_MISSING)
+_WANTED = {
+    MISSING: f"set {VARIABLE} to the directory that holds ulp and libpulp.so.0 of libpulp {VERSION}",
+    SUITE_MISSING: f"set {SUITE_VARIABLE} to a directory where libpulp {VERSION} was configured and built",
+}
 
 
-def not_run(reports: Iterable[object]) -> str:
-    """Return the line that says how many of the skipped tests wanted libpulp; empty for none."""
+def not_run(reports: Iterable[object]) -> list[str]:
+    """Return the lines that say how many of the skipped tests wanted libpulp, or its test suite."""
     reasons = [getattr(report, "longrepr", None) for report in reports]
-    count = sum(isinstance(reason, tuple) and reason[2].endswith(MISSING) for reason in reasons)
-    if not count:
-        return ""
-    tests = "1 interoperation test" if count == 1 else f"{count} interoperation tests"
-    wanted = f"the directory that holds ulp and libpulp.so.0 of libpulp {VERSION}"
-    return f"{MISSING}: {tests} did NOT run; set {VARIABLE} to {wanted}"
+    lines = []
+    for missing, wanted in _WANTED.items():
+        count = sum(isinstance(reason, tuple) and reason[2] == f"Skipped: {missing}" for reason in reasons)
+        if count:
+            tests = "1 interoperation test" if count == 1 else f"{count} interoperation tests"
+            lines.append(f"{missing}: {tests} did NOT run; {wanted}")
+    return lines
 
 
 def peer() -> Peer:

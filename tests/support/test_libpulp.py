@@ -13,9 +13,12 @@ import pytest
 
 from tests.support.libpulp import (
     MISSING,
+    SUITE_MISSING,
+    SUITE_VARIABLE,
     VARIABLE,
     apply,
     find,
+    find_suite,
     libpulp,
     needs_libpulp,
     padded_library,
@@ -37,6 +40,8 @@ def test_a_directory_that_does_not_hold_it_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "libpulp.so.0").touch()
     with pytest.raises(FileNotFoundError, match=r"is no ulp of libpulp 0\.3\.17"):
         find({VARIABLE: str(tmp_path)})
+    with pytest.raises(FileNotFoundError, match=r"there is no .*/config\.status"):
+        find_suite({SUITE_VARIABLE: str(tmp_path)})
 
 
 def test_our_own_ulp_is_not_taken_for_it() -> None:
@@ -45,26 +50,24 @@ def test_our_own_ulp_is_not_taken_for_it() -> None:
     assert find({VARIABLE: "none"}) is None
 
 
-def test_a_run_without_it_ends_with_a_loud_line(tmp_path: Path) -> None:
-    test = "test_it_patches_and_takes_back"
+@pytest.mark.parametrize(
+    ("test", "missing", "variable"),
+    [
+        (f"{__file__}::test_it_patches_and_takes_back", MISSING, VARIABLE),
+        (str(ROOT / "tests/system/test_libpulp_suite.py"), SUITE_MISSING, SUITE_VARIABLE),
+    ],
+)
+def test_a_run_without_it_ends_with_a_loud_line(test: str, missing: str, variable: str) -> None:
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "no:cacheprovider",
-            f"{__file__}::{test}",
-            f"{__file__}::{test}",
-        ],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test, test],
         cwd=ROOT,
-        env={**os.environ, VARIABLE: "none"},
+        env={**os.environ, variable: "none"},
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(rf"^{MISSING}: 1 interoperation test did NOT run; set {VARIABLE} ", done.stdout, re.M)
+    assert re.search(rf"^{missing}: 1 interoperation test did NOT run; set {variable} ", done.stdout, re.M)
 
 
 @needs_libpulp
