@@ -213,7 +213,7 @@ def image_at(memory: Memory, address: int, cache: dict[bytes, Image]) -> Image:
         if not page:
             raise Unreadable(f"nothing can be read at {address:#x}")
         image = Image(page)
-        if image.build_id and image.build_id in page:
-            cache[page] = image
     image.attach(memory, address - image.start)
+    if page not in cache and image.build_id and image.build_id in page:
+        cache[page] = image
     return image

@@ -48,6 +48,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "no-build-id": ("-Wl,--build-id=none",),
     "sixteen-bytes": ("-Wl,--build-id=md5",),
     "high": ("-Wl,-Ttext-segment=0x10000000",),
+    "far-notes": ("-Wl,--section-start=.note.gnu.build-id=0x40000",),
 }
 BIAS = 0x7F00_0000_0000
 
