@@ -42,7 +42,7 @@ class Reason(enum.StrEnum):
     PROCESS_GONE = "process-gone", "the process has ended", Outcome.SKIPPED
     PROCESS_ONE = "process-one", "process 1 is left out unless configured", Outcome.SKIPPED
     DISABLED = "disabled", "its user has disabled live patching in it", Outcome.SKIPPED
-    NO_LIBPULP = "no-libpulp", "libpulp is not loaded in the process", Outcome.SKIPPED
+    NO_LIBPULP = "no-libpulp", "Libpulp not found in target process", Outcome.SKIPPED
 
     LOADED_TWICE = "loaded-twice", "the library is loaded more than once", Outcome.ERROR
     OTHER_ARCHITECTURE = "other-architecture", "the process runs code of another architecture", Outcome.ERROR

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from host import procfs
 from ulp.arch import x86_64_pulp as arch
 from ulp.container import Container
-from ulp.engines import Consistency
+from ulp.engines import Consistency, EngineName
 from ulp.engines.attempt import Attempt, Busy
 from ulp.engines.pulp import abi, library, recover, state, wire
 from ulp.engines.pulp.call import find_place
@@ -97,7 +97,7 @@ class PulpChange(Attempt):
             else:
                 functions += _functions(process, container, target)
                 _refuse_other_library(process, container, target, objects)
-                _refuse_hidden(process, container)
+                _refuse_hidden(process, container, or_absent=self._settings.engine is not EngineName.PULP)
                 undo = wire.to_revert(
                     patch_id=container.patch_id, container=container.path, library=container.target_name
                 )
@@ -218,13 +218,18 @@ def _linked_name(process: Process, item: Object) -> str:
     return os.fsdecode(process.memory.string(address)) if address else ""
 
 
-def _refuse_hidden(process: Process, container: Container) -> None:
-    """Raise Refusal when the process would not find the container's file under its path, or another file there."""
+def _refuse_hidden(process: Process, container: Container, *, or_absent: bool) -> None:
+    """Raise Refusal when the process would find another file than the container's under its path.
+
+    ``or_absent``: or none. libpulp fails cleanly then, but leaves a message in the process.
+    """
     path = f"/proc/{process.pid}/root{container.path}"
     try:
         with open(path, "rb") as file:
             same = file.read(len(container.image) + 1) == container.image
     except OSError as error:
+        if not or_absent:
+            return
         raise Refusal(
             Reason.NOT_VISIBLE, f"the process does not see {container.path} ({error.strerror})"
         ) from error

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 
 from ulp.engines import Change, Settings
+from ulp.engines.pulp import abi, library
 from ulp.engines.pulp.change import PulpChange
 from ulp.image import Image
-from ulp.result import Result
+from ulp.memory import MemoryGone, Unreadable
+from ulp.process import Process
+from ulp.result import Reason, Refusal, Result
+from ulp.standstill.lock import locked
 
 
 class PulpEngine:
@@ -24,3 +29,32 @@ class PulpEngine:
     def change(self, pid: int, change: Change, settings: Settings) -> Result:
         """Change the process, all or nothing; never raises for what the process is or does."""
         return PulpChange(self._images, pid, change, settings, self._cancelled).make()
+
+    def set_patchable(self, pid: int, *, enabled: bool, timeout: float) -> bool:
+        """Let a process take live patches through its libpulp, or none; says whether that is new.
+
+        What libpulp's own function for it does is to write one word, so that is written from outside; nothing stops.
+        Raises Refusal.
+        """
+        wanted = 0 if enabled else abi.DISABLED_BY_USER
+        try:
+            with (
+                locked(pid, timeout=timeout, cancelled=self._cancelled),
+                Process(pid, images=self._images) as process,
+            ):
+                libpulp = library.find(process.memory, process.mappings, self._images)
+                if libpulp is None or abi.ERROR_STATE not in libpulp.symbols:
+                    raise Refusal(Reason.NO_LIBPULP)
+                if libpulp.error_state not in {0, abi.DISABLED_BY_USER}:
+                    raise Refusal(
+                        Reason.LIBPULP, f"its libpulp has failed: {abi.sentence(libpulp.error_state)}"
+                    )
+                if libpulp.error_state != wanted:
+                    process.memory.write(libpulp.symbols[abi.ERROR_STATE], struct.pack("<i", wanted))
+                return libpulp.error_state != wanted
+        except PermissionError as error:
+            raise Refusal(
+                Reason.NOT_PERMITTED, f"its memory may not be opened ({error.strerror})"
+            ) from error
+        except (OSError, MemoryGone, Unreadable) as error:
+            raise Refusal(Reason.PROCESS_GONE) from error
