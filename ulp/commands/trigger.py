@@ -31,11 +31,7 @@ from host.arguments import enumerate_words, positive_integer, seconds
 from host.errors import ExitStatus, UsageError
 from host.terminal import paint, progress, sanitize
 from ulp import report, selection
-<<<<<<< HEAD
 from ulp.engines import Change, Consistency, EngineName, Settings
-=======
-from ulp.engines import Change, Consistency, Settings
->>>>>>> 1626835 (ulp trigger prints the lines that libpulp's users and scripts know)
 from ulp.result import Outcome, Reason, Result
 
 if TYPE_CHECKING:
