@@ -9,7 +9,17 @@ from typing import NoReturn
 
 from host.command_line import run
 
-COMMANDS = ("trigger", "patches", "check", "status", "dump", "packer", "livepatchable")
+COMMANDS = (
+    "trigger",
+    "patches",
+    "check",
+    "status",
+    "dump",
+    "packer",
+    "post",
+    "extract",
+    "livepatchable",
+)
 _COLLECT_AFTER = 100_000  # objects; the first collections would only look at what imports have just made
 
 

@@ -235,6 +235,10 @@ class Elf:
                 notes = self._slice(segment.offset, segment.file_size, "note segment")
                 if found := self._find_build_id(notes, align=8 if segment.alignment == 8 else 4):
                     return found
+        return self.section_build_id()
+
+    def section_build_id(self) -> bytes:
+        """The same by the section headers alone; a file of debug information has program headers that lie."""
         for section in self.sections:
             if section.type == c.SHT_NOTE:
                 align = 8 if section.alignment == 8 else 4

@@ -68,40 +68,82 @@ def _check_kind(path: str, mode: int) -> None:
         raise BadDataError(f"{path}: {_KINDS.get(stat.S_IFMT(mode), 'a special file')}, not a file")
 
 
-def replace_file(path: str, data: bytes) -> None:
+def replace_file(path: str, data: bytes, *, create: bool = False) -> None:
     """Replace the contents of an existing file at once or not at all; mode, owner and attributes stay.
 
     The new file is written beside the old one and renamed over it; a symbolic link stays and its target is
-    replaced. Raises NoInputError, NotPermittedError, or Error with status CANNOT_CREATE where it cannot be
-    written.
+    replaced. ``create``: a file that is not there is made. Raises NoInputError, NotPermittedError, or Error
+    with status CANNOT_CREATE where it cannot be written.
     """
     import tempfile
 
     real = os.path.realpath(path)
     temporary = ""
     try:
-        old = os.stat(real)
+        old = _status(real, missing=create)
         descriptor, temporary = tempfile.mkstemp(prefix=".ulp-", dir=os.path.dirname(real))
         with open(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            new = os.fstat(descriptor)
-            if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
-                os.fchown(descriptor, old.st_uid, old.st_gid)
-            os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
-            for name in os.listxattr(real):
-                try:
-                    os.setxattr(descriptor, name, os.getxattr(real, name))
-                except OSError:  # a label that only the system sets
-                    pass
+            if old is None:
+                mask = os.umask(0o022)
+                os.umask(mask)
+                os.fchmod(descriptor, 0o666 & ~mask)
+            else:
+                _make_alike(descriptor, real, old)
             os.fsync(descriptor)
         os.rename(temporary, real)
         temporary = ""
     except OSError as error:
-        known = as_error(path, error)
-        if isinstance(known, BadDataError):
-            raise Error(known.sentence, status=ExitStatus.CANNOT_CREATE) from error
-        raise known from error
+        raise _not_written(path, error) from error
     finally:
         if temporary:
             os.unlink(temporary)
+
+
+def _status(path: str, *, missing: bool) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        if missing:
+            return None
+        raise
+
+
+def _make_alike(descriptor: int, path: str, old: os.stat_result) -> None:
+    """Give a new file the owner, mode and attributes of another."""
+    new = os.fstat(descriptor)
+    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+    for name in os.listxattr(path):
+        try:
+            os.setxattr(descriptor, name, os.getxattr(path, name))
+        except OSError:  # a label that only the system sets
+            pass
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Write a file that may be there or not, at once or not at all; what is no file (a FIFO, a device) as it is.
+
+    Raises as ``replace_file`` does.
+    """
+    try:
+        special = not stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:  # replacing it will tell
+        special = False
+    if not special:
+        replace_file(path, data, create=True)
+        return
+    try:
+        with open(path, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: str, error: OSError) -> Error:
+    known = as_error(path, error)
+    if isinstance(known, BadDataError):
+        return Error(known.sentence, status=ExitStatus.CANNOT_CREATE)
+    return known

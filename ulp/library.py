@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The symbols of a library or program, from the file itself or from what ``ulp extract`` wrote about it.
 
-The JSON is libpulp's: ``{"library": {"name": BASENAME, "buildid": HEX, "symbols": [{"name": ..., "offset":
-st_value, "size": st_size, "st_info": ..., "st_other": ...}, ...]}}``.
+The JSON is libpulp's (its tools/extract.c): ``{"library": {"name": BASENAME, "buildid": HEX, "symbols":
+[{"name": ..., "offset": st_value, "size": st_size, "st_info": ..., "st_other": ...}, ...]}}``, all symbols
+with a name, those of .dynsym first, each table from its end. A symbol with a version that is not the default
+one has ``"version_hidden": true`` more, which libpulp passes over.
 """
 
 from __future__ import annotations
@@ -94,9 +96,44 @@ def from_json(data: bytes, *, path: str) -> Library:
         name=name,
         build_id=build_id,
         machine=None,
-        exported=_by_name(symbols),
-        private={},
+        exported=_by_name(symbol for symbol in symbols if symbol.binding != c.STB_LOCAL),
+        private=_by_name(symbol for symbol in symbols if symbol.binding == c.STB_LOCAL),
     )
+
+
+def to_json(elf: Elf, *, debuginfo: Elf | None = None) -> bytes:
+    """Return what ``from_json`` reads about a file, one line a symbol; raises BadDataError.
+
+    ``debuginfo``: the file with the symbols that were stripped off, which must be of the same build.
+    """
+    import json
+
+    build_id = elf.build_id()
+    if not build_id:
+        raise BadDataError(f"{elf.path}: it has no build-id", hint="Link it with -Wl,--build-id=sha1.")
+    symbols = [*reversed(elf.symbols(".dynsym")), *reversed(elf.symbols(".symtab"))]
+    if debuginfo is not None:
+        if debuginfo.section_build_id() != build_id:
+            raise BadDataError(
+                f"{debuginfo.path}: its build-id is {debuginfo.section_build_id().hex() or 'missing'}, "
+                f"that of {elf.path} is {build_id.hex()}"
+            )
+        symbols += reversed(debuginfo.symbols(".symtab"))
+    head = {"name": os.path.basename(elf.path), "buildid": build_id.hex()}
+    lines = ",\n".join(json.dumps(_entry(symbol)) for symbol in symbols if symbol.name)
+    text = json.dumps({"library": {**head, "symbols": []}})
+    return (text.removesuffix("]}}") + f"\n{lines}\n]}}}}\n").encode("ascii")
+
+
+def _entry(symbol: Symbol) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "name": symbol.name,
+        "offset": symbol.value,
+        "size": symbol.size,
+        "st_info": symbol.info,
+        "st_other": symbol.other,
+    }
+    return {**entry, "version_hidden": True} if symbol.defined and symbol.version_hidden else entry
 
 
 def _symbol(entry: Any) -> Symbol:
@@ -108,7 +145,7 @@ def _symbol(entry: Any) -> Symbol:
     if not isinstance(name, str) or not all(isinstance(number, int) and number >= 0 for number in numbers):
         raise ValueError(name)
     index = c.SHN_ABS if value or info & 15 == c.STT_TLS else c.SHN_UNDEF
-    return Symbol(name, value, size, info, other, index)
+    return Symbol(name, value, size, info, other, index, version_hidden=bool(entry.get("version_hidden")))
 
 
 def _by_name(symbols: Iterable[Symbol]) -> dict[str, tuple[Symbol, ...]]:

@@ -27,6 +27,10 @@ def test_help_of_the_program() -> None:
           dump            Show what is in a live patch container.
           packer          Make a live patch container from a shared object and its
                           description.
+          post            Finish a library that was built with space for libpulp's live
+                          patches.
+          extract         Write down the name, build-id and symbols of a library, so
+                          that live patches can be made without it.
           livepatchable   Say whether a file can be live patched, by which engine, and
                           whether it is a live patch itself.
 

@@ -12,6 +12,7 @@ from typing import Final
 from ulp.arch import x86_64 as arch
 
 PAD: Final = 14  # bytes before the entry
+LONGEST: Final = PAD + 6  # bytes with the entry, ENDBR64 included
 _ENDBR64: Final = b"\xf3\x0f\x1e\xfa"
 _JUMP: Final = b"\xff\x25\x00\x00\x00\x00"  # jmp *0(%rip), the new function's address follows
 _BACK: Final = b"\xeb\xf0"  # jmp to the pad
@@ -57,3 +58,12 @@ def is_prologue(now: bytes, then: bytes) -> bool:
     if then[PAD:] == _BACK_ENDBR64:
         return now[PAD:].startswith(_ENDBR64) and is_patchable(now[PAD:])
     return then[PAD:] == _BACK and is_patchable(now[PAD:])
+
+
+def merged(code: bytes) -> bytes:
+    """Return an entry with one nop for its two, from its bytes and the pad before; empty where they are others."""
+    entry = code[PAD:LONGEST]
+    start = len(_ENDBR64) if entry.startswith(_ENDBR64) else 0
+    if code[:PAD] != b"\x90" * PAD or entry[start : start + 2] not in {_UNTOUCHED, _RESTORED}:
+        return b""
+    return entry[:start] + _RESTORED

@@ -13,7 +13,7 @@ cannot be read.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from host.errors import ExitStatus
 from host.terminal import sanitize
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import argparse
 
     from ulp.elf import Elf
-
-PADS_SECTION: Final = "__patchable_function_entries"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +39,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
     from ulp.elf import Elf
     from ulp.files import read_regular
     from ulp.library import SIZE_LIMIT
+    from ulp.pads import SECTION as PADS_SECTION
 
     image = read_regular(options.file, limit=SIZE_LIMIT)
     elf = Elf(image, name=options.file)
