@@ -12,15 +12,13 @@ no closer look.
 from __future__ import annotations
 
 import os
-import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from host import procfs
 from ulp.image import PAGE, Image, image_at
 from ulp.memory import Memory, MemoryGone, NotAnImage, Unreadable
 
-# the first mapping of a file, readable, from offset 0: address, device, inode, path
-_FIRST_MAPPING: Final = re.compile(rb"^([0-9a-f]+)-[0-9a-f]+ r\S+ 0+ (\S+) ([1-9]\d*) +(/.*)$", re.MULTILINE)
+_FROM_BEGINNING: Final = b" 00000000 "  # the offset of a file's first mapping, as the kernel prints it
 
 # Linux's Documentation/admin-guide/mm/pagemap.rst: present; a page of a file or of shared memory
 _FILE_PAGE: Final = 1 << 63 | 1 << 61
@@ -52,6 +50,19 @@ def _is_the_files(pid: int, tid: int | None, address: int) -> bool:
     return int.from_bytes(entry, "little") & _FILE_PAGE == _FILE_PAGE
 
 
+class File(NamedTuple):
+    """A file that a process maps from its beginning on, as ELF objects are."""
+
+    address: int  # of its first byte in the process
+    identity: tuple[bytes, bytes, bytes]  # device, inode, path: what the kernel says it is
+    build_id: bytes
+
+    @property
+    def path(self) -> bytes:
+        """As the kernel names the file, with " (deleted)" where that is so."""
+        return self.identity[2]
+
+
 class Builds:
     """Finds the builds of files in processes."""
 
@@ -61,22 +72,32 @@ class Builds:
 
     def mapped(self, pid: int, maps: bytes) -> dict[bytes, bytes]:
         """Return the builds in a process: build-id -> path. ``maps`` is its memory map."""
-        found: dict[bytes, bytes] = {}
+        return {file.build_id: file.path for file in self.files(pid, maps)}
+
+    def files(self, pid: int, maps: bytes) -> list[File]:
+        """Return the files with a build-id in a process, by address. ``maps`` is its memory map."""
+        found: list[File] = []
         fresh: dict[tuple[bytes, bytes, bytes], bytes] = {}
         memory: Memory | None = None
         try:
-            for match in _FIRST_MAPPING.finditer(maps):
-                address, device, inode, path = match.groups()
-                key = (device, inode, path)
+            for line in maps.split(b"\n"):
+                if _FROM_BEGINNING not in line:
+                    continue
+                # address range, permissions, offset, device, inode, path; no path where the memory is anonymous
+                fields = line.split(None, 5)
+                if len(fields) < 6 or fields[4] == b"0" or fields[5][:1] != b"/" or fields[1][:1] != b"r":
+                    continue
+                address = int(fields[0].partition(b"-")[0], 16)
+                key = (fields[3], fields[4], fields[5])
                 build = self._by_file.get(key)
                 if build is None:
                     tid = procfs.live_thread(pid)
                     memory = memory or Memory(pid, tid=tid)
-                    build = self._read(memory, int(address, 16))
-                    if _is_the_files(pid, tid, int(address, 16)):
+                    build = self._read(memory, address)
+                    if _is_the_files(pid, tid, address):
                         fresh[key] = build
                 if build:
-                    found[build] = path
+                    found.append(File(address, key, build))
             # a process that runs another program by now has told lies: only what still holds is remembered
             if fresh and read_maps(pid) == maps:
                 self._by_file.update(fresh)

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from host import procfs
 from ulp.builds import Builds, read_maps
 from ulp.engines import Applied
 from ulp.engines.direct import listing
+from ulp.engines.pulp import abi
+from ulp.engines.pulp import listing as pulp_listing
 from ulp.memory import MemoryGone
 
-_LIBPULP: Final = b"/libpulp.so"
+if TYPE_CHECKING:
+    from ulp.engines.pulp.library import Libpulp
 
 
 class Holding(NamedTuple):
@@ -25,6 +28,22 @@ class Holding(NamedTuple):
     has_libpulp: bool
     libraries: tuple[tuple[str, str], ...]  # (path, hexadecimal build-id), when asked for
     problem: str = ""  # why its records cannot be read
+    libpulp: Libpulp | None = None
+    livepatchable: tuple[tuple[str, str], ...] = ()  # libraries that its libpulp can patch, as ``libraries``
+
+    @property
+    def is_disabled_by_user(self) -> bool:
+        """Whether the process was started, or told later, not to take live patches; what it holds stays in use."""
+        return self.libpulp is not None and self.libpulp.error_state == abi.DISABLED_BY_USER
+
+    @property
+    def obstacle(self) -> str:
+        """Why the process can take no live patches, or cannot tell what it holds; empty without a reason."""
+        if self.problem or self.libpulp is None or self.is_disabled_by_user:
+            return self.problem
+        if self.libpulp.error_state:
+            return abi.sentence(self.libpulp.error_state)
+        return "" if self.libpulp.loaded else "libpulp is not set up yet"
 
 
 def applied(
@@ -37,10 +56,12 @@ def applied(
     holdings = []
     unseen = 0
     builds = Builds()
+    pulp = pulp_listing.Listing(builds)
     for pid in pids if pids is not None else procfs.pids():
         try:
             maps = read_maps(pid)
             patches, problem = listing.applied(pid, maps)
+            seen = pulp.look(pid, maps)
         except PermissionError:
             unseen += not procfs.is_kernel_thread(pid)
             continue
@@ -53,10 +74,12 @@ def applied(
             Holding(
                 pid=pid,
                 name=procfs.name(pid),
-                patches=patches,
-                has_libpulp=_LIBPULP in maps,
+                patches=(*patches, *seen.patches) if seen else patches,
+                has_libpulp=seen is not None,
                 libraries=tuple((os.fsdecode(path), build.hex()) for build, path in listed.items()),
-                problem=problem,
+                problem=problem or (seen.problem if seen else ""),
+                libpulp=seen.libpulp if seen else None,
+                livepatchable=seen.livepatchable if seen else (),
             )
         )
     return tuple(holdings), unseen

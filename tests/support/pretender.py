@@ -54,7 +54,7 @@ class Unit:
 class Patch:
     """A pretended live patch; a C expression may take the place of each pointer."""
 
-    id: int = 1  # its 32 bytes are all this
+    id: bytes = b"\1" * 32
     library: str = '"libtarget.so.0"'
     container: str = '"/usr/lib64/lp/livepatch1.so"'
     units: Sequence[Unit] = (Unit(),)
@@ -74,13 +74,15 @@ def pretended(
     distance: int | None = None,
     name: str = NAME,
     flags: Sequence[str] = (),
+    functions: Sequence[str] = (),
+    libraries: Sequence[Path] = (),
 ) -> Path:
     """Build a library that holds these live patches, newest first, and return it.
 
     ``ring`` lies in the message ring from its byte ``bottom`` on, around its end. ``version`` and ``error`` None
-    leave out their symbols.
+    leave out their symbols. ``functions`` are those of ``libraries`` whose addresses a unit can give as &name.
     """
-    lines = [_SOURCE]
+    lines = [_SOURCE, *(f"extern char {function}[];" for function in functions)]
     if version is not None:
         lines.append(f'const char __ulp_version[] = "{version}";')
     if error is not None:
@@ -93,9 +95,8 @@ def pretended(
     size = len(ring) if distance is None else distance
     if ring or size or bottom:
         lines.append(_ring(ring, bottom, size))
-    return compiled(
-        "\n".join(lines), "-fPIC", "-shared", f"-Wl,-soname,{NAME},--build-id", *flags, name=name
-    )
+    words = ("-fPIC", "-shared", f"-Wl,-soname,{NAME},--build-id", *flags)
+    return compiled("\n".join(lines), *words, name=name, libraries=libraries)
 
 
 def _patch(number: int, patch: Patch, *, last: bool) -> list[str]:
@@ -104,12 +105,12 @@ def _patch(number: int, patch: Patch, *, last: bool) -> list[str]:
         following = patch.units_end if place == len(patch.units) - 1 else f"&unit_{number}_{place + 1}"
         lines.append(
             f"static struct unit unit_{number}_{place} = "
-            f"{{{unit.old}, {unit.new}, {{0}}, 0, (void *){following}}};"
+            f"{{(word){unit.old}, (word){unit.new}, {{0}}, 0, (void *){following}}};"
         )
     first = f"&unit_{number}_0" if patch.units else "0"
     following = patch.next or ("0" if last else f"&patch_{number + 1}")
     lines.append(
-        f"static struct patch patch_{number} = {{{{[0 ... 31] = {patch.id}}}, (void *){patch.library}, "
+        f"static struct patch patch_{number} = {{{{{', '.join(map(str, patch.id))}}}, (void *){patch.library}, "
         f"(void *){patch.container}, {first}, (void *){following}, 0, {patch.time}ull}};"
     )
     return lines

@@ -52,6 +52,22 @@ def inside(entry: int, *, pad: bool) -> range:
     return range(entry + 1, entry + (2 if pad else _JUMP))
 
 
+def padded_entries(code: bytes) -> Iterator[tuple[int, bool]]:
+    """Yield offsets of what can be functions with a pad, diverted or not, and whether that is certain.
+
+    It is not where nops follow nops: they may be filler.
+    """
+    for mark in (_JUMP_FAR, b"\x90" * PAD):
+        position = code.find(mark)
+        while position >= 0:
+            pad = position + PAD
+            entry = pad + len(_ENDBR) if code.startswith(_ENDBR, pad) else pad
+            jump = b"\xeb" + struct.pack("b", position - entry - 2)
+            if code.startswith(jump if mark is _JUMP_FAR else _NOPS, entry):
+                yield pad, mark is _JUMP_FAR or not code.startswith(b"\x90", entry)
+            position = code.find(mark, position + 1)
+
+
 class Site(NamedTuple):
     """Where a function is diverted: ``size`` bytes from ``address`` change."""
 

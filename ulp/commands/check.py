@@ -44,6 +44,7 @@ class Finding:
     others: tuple[
         str, ...
     ]  # other live patches for the same build that the process holds, by their containers
+    problem: str = ""  # why it cannot be told what the process holds
 
     @property
     def sentence(self) -> str:
@@ -54,7 +55,7 @@ class Finding:
         if self.applied:
             return name
         held = ", ".join(map(os.path.basename, self.others))
-        return f"{name}, it holds {held}" if held else name
+        return f"{name}, it holds {held}" if held else f"{name}: {self.problem}" if self.problem else name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,15 +97,17 @@ def run(options: argparse.Namespace) -> ExitStatus:
 
 def find(holding: Holding, container: Container) -> Finding:
     """Say whether the process has the live patch."""
+    applied: bool | None = any(patch.patch_id == container.patch_id for patch in holding.patches)
     same_build = [patch for patch in holding.patches if patch.build_id == container.build_id]
-    uses = same_build or container.build_id.hex() in {build_id for _, build_id in holding.libraries}
-    applied = any(patch.patch_id == container.patch_id for patch in same_build) if uses else None
+    if not (applied or same_build or container.build_id.hex() in {build for _, build in holding.libraries}):
+        applied = None
     return Finding(
         pid=holding.pid,
         name=holding.name,
         container=container,
         applied=applied,
         others=tuple(patch.container for patch in same_build if patch.patch_id != container.patch_id),
+        problem="" if applied else holding.problem,
     )
 
 
@@ -149,6 +152,7 @@ def _print_json(findings: Sequence[Finding], unseen: int) -> None:
                     "build_id": finding.container.build_id.hex(),
                     "applied": finding.applied,
                     "others": list(finding.others),
+                    "problem": finding.problem,
                 }
                 for finding in findings
             ],

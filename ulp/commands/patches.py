@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """List the live patches that running processes hold.
 
-Shows every process that holds one or preloads libpulp; -p shows the chosen processes with all libraries
-that they map, since any of them could be patched. No process is stopped for it.
+Shows every process that holds one or preloads libpulp, with the libraries that libpulp could patch in it. -p
+shows the chosen processes whether they hold one or not; where there is no libpulp, with all libraries that
+they map, since any of them could be patched. No process is stopped for it.
 
 Exit status: 0 when the list is printed, and be it empty; 2 when a pattern after -p fits no process; 66 when a
 pid or user does not exist; 77 when a pid belongs to somebody else.
@@ -28,6 +29,7 @@ from ulp import report, selection
 
 if TYPE_CHECKING:
     from ulp.engines import Applied
+    from ulp.engines.pulp.library import Libpulp
     from ulp.holdings import Holding
 
 
@@ -55,7 +57,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
 
     found, unseen = applied(pids=pids, libraries=everything)
     holdings = [
-        holding
+        holding._replace(libraries=_shown(holding, options))
         for holding in found
         if holding.patches
         or holding.problem
@@ -80,11 +82,20 @@ def run(options: argparse.Namespace) -> ExitStatus:
     return ExitStatus.OK
 
 
+def _shown(holding: Holding, options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """Return the libraries to be listed whether they have a live patch or not."""
+    if options.only_livepatched:
+        return ()
+    return holding.livepatchable if holding.has_libpulp and not options.all else holding.libraries
+
+
 def lines(holding: Holding, *, build_ids: bool, verbose: bool, ink: Paint) -> Iterator[str]:
     """Yield the lines of one process in the form that scripts know from libpulp's ``ulp patches``."""
     yield f"PID: {holding.pid}, name: {sanitize(holding.name)}"
-    if holding.problem:
-        yield f"  Livepatching status:{ink.bad(f' disabled (internal error: {sanitize(holding.problem)})')}"
+    if holding.obstacle:
+        yield f"  Livepatching status:{ink.bad(f' disabled (internal error: {sanitize(holding.obstacle)})')}"
+    elif holding.is_disabled_by_user:
+        yield f"  Livepatching status:{ink.warn(' disabled by user')}"
     else:
         yield f"  Livepatching status:{ink.good(' enabled')}"
     yield "  Livepatchable libraries:"
@@ -94,10 +105,13 @@ def lines(holding: Holding, *, build_ids: bool, verbose: bool, ink: Paint) -> It
         patches.setdefault(patch.library, []).append(patch)
         ids.setdefault(patch.library, patch.build_id.hex())
     for path, applied in patches.items():
-        build_id = f" ({ids[path]})" if build_ids else ""
-        yield f"    in {sanitize(path)}{build_id}:"
+        build_id = f" ({ids[path]})" if build_ids and ids[path] else ""
+        own = holding.libpulp if holding.libpulp and holding.libpulp.path == path else None
+        version = f" (version {sanitize(own.version)})" if own and own.version else ""
+        yield f"    in {sanitize(path)}{build_id}{version}:"
         for patch in applied:
-            yield f"      livepatch: {sanitize(os.path.basename(patch.container))} loaded on {when(patch.time)}"
+            loaded = "" if math.isnan(patch.time) else f" loaded on {when(patch.time)}"
+            yield f"      livepatch: {sanitize(os.path.basename(patch.container))}{loaded}"
             if patch.labels:  # the blank at the end is libpulp's
                 yield f"        bug labels: {''.join(f'{sanitize(label)} ' for label in patch.labels)}"
             if verbose:
@@ -125,6 +139,9 @@ def _print_json(holdings: Sequence[Holding], unseen: int) -> None:
                     "pid": holding.pid,
                     "name": holding.name,
                     "has_libpulp": holding.has_libpulp,
+                    "libpulp": _libpulp_row(holding.libpulp),
+                    "status": _status(holding),
+                    "obstacle": holding.obstacle,
                     "patches": [patch_row(patch) for patch in holding.patches],
                     "libraries": [
                         {"path": path, "build_id": build_id} for path, build_id in holding.libraries
@@ -135,6 +152,18 @@ def _print_json(holdings: Sequence[Holding], unseen: int) -> None:
             "unseen": unseen,
         },
     )
+
+
+def _status(holding: Holding) -> str:
+    if holding.obstacle:
+        return "internal-error"
+    return "disabled-by-user" if holding.is_disabled_by_user else "enabled"
+
+
+def _libpulp_row(libpulp: Libpulp | None) -> dict[str, object] | None:
+    if libpulp is None:
+        return None
+    return {"path": libpulp.path, "version": libpulp.version, "error_state": libpulp.error_state}
 
 
 def patch_row(patch: Applied) -> dict[str, object]:

@@ -37,8 +37,8 @@ class Libpulp(NamedTuple):
 def find(memory: Memory, mappings: Sequence[Mapped], images: dict[bytes, Image]) -> Libpulp | None:
     """Return the libpulp of a process, None when it has none; of several the one that has been set up.
 
-    ``mappings`` may be only those of files that can be libpulp. Raises MemoryGone, and Unreadable when its
-    variables cannot be read.
+    One whose variables cannot be read is none. ``mappings`` may be only those of files that can be libpulp. Raises
+    MemoryGone.
     """
     found = None
     for mapping in _candidates(mappings):
@@ -51,14 +51,14 @@ def find(memory: Memory, mappings: Sequence[Mapped], images: dict[bytes, Image])
             bias = mapping.start - image.start
             symbols = _exported(image, bias)
             version = _version(image, bias, symbols)
+            if abi.STATE not in symbols or abi.TRIGGER not in symbols:
+                continue
+            loaded, _ = abi.STATE_LAYOUT.unpack(memory.read(symbols[abi.STATE], abi.STATE_LAYOUT.size))
+            error = 0
+            if abi.ERROR_STATE in symbols:
+                (error,) = struct.unpack("<i", memory.read(symbols[abi.ERROR_STATE], 4))
         except (NotAnImage, Unreadable):  # whatever this is, it is no libpulp that could be spoken with
             continue
-        if abi.STATE not in symbols or abi.TRIGGER not in symbols:
-            continue
-        loaded, _ = abi.STATE_LAYOUT.unpack(memory.read(symbols[abi.STATE], abi.STATE_LAYOUT.size))
-        error = 0
-        if abi.ERROR_STATE in symbols:
-            (error,) = struct.unpack("<i", memory.read(symbols[abi.ERROR_STATE], 4))
         found = Libpulp(mapping.path, bias, version, symbols, bool(loaded), error)
         if loaded:
             break

@@ -33,12 +33,15 @@ class Patch(NamedTuple):
     time: float | None  # seconds since the epoch, None where it is not told
 
 
-def patches(memory: Memory, libpulp: Libpulp) -> tuple[Patch, ...]:
-    """Return the applied live patches, newest first. Raises Damaged and MemoryGone."""
+def patches(memory: Memory, libpulp: Libpulp, *, every_unit: bool = True) -> tuple[Patch, ...]:
+    """Return the applied live patches, newest first. Raises Damaged and MemoryGone.
+
+    Without ``every_unit`` only the first function of each is read, which says where its library and container are.
+    """
     previous: tuple[Patch, ...] | Damaged | None = None
     for _ in range(_TRIES):
         try:
-            current = tuple(_read(memory, libpulp))
+            current = tuple(_read(memory, libpulp, every_unit))
         except Damaged as error:
             previous = error
             continue
@@ -50,7 +53,7 @@ def patches(memory: Memory, libpulp: Libpulp) -> tuple[Patch, ...]:
     raise Damaged("it changes all the time")
 
 
-def _read(memory: Memory, libpulp: Libpulp) -> list[Patch]:
+def _read(memory: Memory, libpulp: Libpulp, every_unit: bool) -> list[Patch]:
     timed = abi.version_number(libpulp.version) >= abi.TIME_SINCE
     layout = abi.PATCH_TIME_LAYOUT if timed else abi.PATCH_LAYOUT
     found: list[Patch] = []
@@ -65,7 +68,7 @@ def _read(memory: Memory, libpulp: Libpulp) -> list[Patch]:
             patch_id, library, container, unit, address, _, *time = layout.unpack(
                 memory.read(address, layout.size)
             )
-            units = _units(memory, unit, units_left)
+            units = _units(memory, unit, units_left if every_unit else None)
             units_left -= len(units)
             found.append(
                 Patch(
@@ -81,7 +84,8 @@ def _read(memory: Memory, libpulp: Libpulp) -> list[Patch]:
     return found
 
 
-def _units(memory: Memory, address: int, most: int) -> tuple[tuple[int, int], ...]:
+def _units(memory: Memory, address: int, most: int | None) -> tuple[tuple[int, int], ...]:
+    """Return a list of units that has at most so many; None: the first one of any list."""
     found: list[tuple[int, int]] = []
     seen: set[int] = set()
     while address:
@@ -90,6 +94,8 @@ def _units(memory: Memory, address: int, most: int) -> tuple[tuple[int, int], ..
         seen.add(address)
         old, new, _, _, address = abi.UNIT_LAYOUT.unpack(memory.read(address, abi.UNIT_LAYOUT.size))
         found.append((old, new))
+        if most is None:
+            break
     return tuple(found)
 
 

@@ -40,8 +40,12 @@ def pretend(library: Path) -> tuple[state.Patch, ...]:
 
 
 TWO = (
-    Patch(id=2, units=(Unit(old="0x1100", new="0x2200"), Unit(old="0x1300", new="0x2400")), time=1795222864),
-    Patch(id=1, library='"lib\\n\\377.so.0"', container='""', units=(), time=17),
+    Patch(
+        id=b"\2" * 32,
+        units=(Unit(old="0x1100", new="0x2200"), Unit(old="0x1300", new="0x2400")),
+        time=1795222864,
+    ),
+    Patch(library='"lib\\n\\377.so.0"', container='""', units=(), time=17),
 )
 
 
