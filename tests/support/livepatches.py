@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.support.containers import build_container
 from tests.support.targets import Target, answers_library, workshop
+from ulp.engines import EngineName
 
 ULP = Path(sys.executable).parent / "ulp"
 OLD = tuple(range(100, 110))
@@ -52,10 +53,16 @@ def ulp(*words: str | Path, prefix: Sequence[str] = (), timeout: float = 30) -> 
     return Said(status=done.returncode, rows=rows, stdout=done.stdout, stderr=done.stderr)
 
 
+class Way:
+    """Which engine ``trigger`` and ``change`` use."""
+
+    engine = EngineName.AUTO
+
+
 def trigger(target: Target | int, *words: str | Path, prefix: Sequence[str] = ()) -> Said:
     """``ulp trigger -p PID --json`` with further words."""
     pid = target if isinstance(target, int) else target.pid
-    return ulp("trigger", "-p", str(pid), "--json", *words, prefix=prefix)
+    return ulp("trigger", "-p", str(pid), "--json", f"--engine={Way.engine}", *words, prefix=prefix)
 
 
 SUCCESS = ("SUCCESS", "applied")
@@ -108,7 +115,7 @@ def change(target: Target, container: Path, *, revert: bool = False) -> tuple[st
 
     wanted_container = read(container)
     wanted = Change(revert=(wanted_container.patch_id,)) if revert else Change(apply=wanted_container)
-    survey = change_processes([wanted], settings=Settings(), pids=[target.pid])
+    survey = change_processes([wanted], settings=Settings(engine=Way.engine), pids=[target.pid])
     (result,) = survey.results
     return result.outcome.value, result.reason.value
 

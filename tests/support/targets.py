@@ -89,6 +89,13 @@ def compiled(
     return result
 
 
+class Preload:
+    """What all targets preload, and how the library that they call is compiled for it."""
+
+    library: Path | None = None
+    flags: tuple[str, ...] = ()
+
+
 class Target:
     """A process under test and its board."""
 
@@ -204,6 +211,7 @@ def running(
     ``wrapper`` is a command that starts it (chroot, unshare, setpriv); ``inner``: the wrapper stays and the
     target is its child.
     """
+    preload = {"LD_PRELOAD": str(Preload.library)} if Preload.library else {}
     descriptor = os.memfd_create("board", 0)
     try:
         os.ftruncate(descriptor, WORDS * 8)
@@ -211,7 +219,7 @@ def running(
         process = subprocess.Popen(
             [*wrapper, str(program), *words],
             pass_fds=[descriptor],
-            env={**os.environ, **(environment or {}), "BOARD": str(descriptor)},
+            env={**os.environ, **preload, **(environment or {}), "BOARD": str(descriptor)},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -292,7 +300,14 @@ def answers_library(*flags: str, name: str = "libanswers.so.0") -> Path:
     """
     own = f"-DSESSION={os.getpid()}"
     return compiled(
-        "answers.c", "-fPIC", "-shared", f"-Wl,-soname,{name},--build-id", own, *flags, name=name
+        "answers.c",
+        "-fPIC",
+        "-shared",
+        f"-Wl,-soname,{name},--build-id",
+        own,
+        *flags,
+        *Preload.flags,
+        name=name,
     )
 
 

@@ -18,6 +18,7 @@ from ulp.engines.pulp.library import Libpulp, find
 from ulp.engines.pulp.places import Place, Places
 from ulp.image import Image, image_at
 from ulp.memory import Memory, NotAnImage, Unreadable
+from ulp.result import Damaged
 
 if TYPE_CHECKING:
     from ulp.builds import Builds, File
@@ -78,7 +79,7 @@ class Listing:
             ]
             try:
                 applied = self._applied(pid, memory, libpulp, Places(lines, files))
-            except state.Damaged as error:
+            except Damaged as error:
                 problem = f"libpulp's list of live patches cannot be read: {error}"
         libraries = tuple((os.fsdecode(file.path), file.build_id.hex()) for file in padded)
         return Seen(libpulp, applied, libraries, problem)
