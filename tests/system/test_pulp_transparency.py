@@ -20,7 +20,6 @@ from tests.system.test_engine_threads import (  # noqa: F401
     test_stop_signals_in_between_are_not_lost,
     test_stopped_process_stays_stopped,
     test_threads_and_children_come_and_go_all_the_time,
-    test_while_the_dynamic_linker_is_at_work_all_the_time,
 )
 from tests.system.test_engine_transparency import (  # noqa: F401
     test_a_signal_still_ends_a_wait,

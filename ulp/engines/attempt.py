@@ -22,6 +22,7 @@ from ulp.tracee import Gone
 
 _SHORTEST_REST: Final = 0.001  # seconds between two tries
 _LONGEST_REST: Final = 0.1
+_LONGEST_MOMENT: Final = 0.005  # the same when the next moment may do
 _PROGRAMS: Final = 5  # programs that a process may run one after the other while it is looked at
 _MOMENTARY: Final = 5.0  # seconds after which what should last a moment counts as lasting
 
@@ -135,6 +136,7 @@ class Attempt(ABC):
             except Momentary as error:
                 if not patient:
                     raise Refusal(error.reason, error.detail) from error
+                rest = min(rest, _LONGEST_MOMENT)
             if self._cancelled():
                 raise Refusal(Reason.INTERRUPTED)
             time.sleep(rest)

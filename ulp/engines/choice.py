@@ -26,6 +26,7 @@ _ONLY_LIBPULP: Final = frozenset(
     {
         Reason.FUNCTION_NOT_PATCHABLE,
         Reason.LIBPULP,
+        Reason.LOADING,  # libpulp waits for a moment in which nobody allocates memory
         Reason.NOT_VISIBLE,
         Reason.NO_LIBPULP,
         Reason.SECCOMP,

@@ -72,7 +72,8 @@ class Caller:
         if first:
             self._lead_aside()
         self._memory.write(self._place.area, AREA.pack(Status.CALLING, 0, self._mask))
-        arch.enter(thread.registers, self._code.first if first else self._code.next)
+        self._entry = self._code.first if first else self._code.next
+        arch.enter(thread.registers, self._entry)
         thread.registers[arch.R15] = function
         thread.registers[arch.RDI] = argument
         thread.registers[arch.RSP] = self._place.area
@@ -142,6 +143,11 @@ class Caller:
             wait_for_news(0.001)
         if thread.signal:
             self._take_signal()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a halted thread has executed anything of its call."""
+        return self.thread.registers[arch.RIP] != self._entry
 
     def halt(self) -> None:
         """Stop the thread within its call, or behind it; it may be given back or led on then. Raises Refusal, Gone."""

@@ -140,7 +140,7 @@ class PulpChange(Attempt):
             reason = Reason.REPLACED if plan.reverted else Reason.APPLIED
         return self._answer(reason, plan.reverted)._replace(
             pause=pause.whole,
-            longest_pause=pause.running,
+            longest_pause=pause.whole,  # of the thread that calls
             threads=pause.threads,
             busy=watch.sorted_calls,
         )

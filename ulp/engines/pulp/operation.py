@@ -147,8 +147,7 @@ class Operation:
                 self._ask(caller, step.metadata)
                 following = self._answer(caller, _SHORT_CALL, step)
                 if following is None:
-                    self._abort(caller, step)
-                    raise Refusal(Reason.NO_END, "libpulp does not answer")
+                    raise self._ended(caller, step, Reason.NO_END)
                 self._finish(following)
         except BaseException:
             self._take_back(caller)
@@ -197,12 +196,7 @@ class Operation:
         try:
             result = caller.wait(max(deadline - time.monotonic(), 0), given_up=cancelled)
             if result is None:
-                self._abort(caller, step)
-                if cancelled():
-                    raise Refusal(Reason.INTERRUPTED)
-                raise Refusal(
-                    Reason.NO_END, "loading the container has not ended in time (a constructor that waits?)"
-                )
+                raise self._ended(caller, step, Reason.INTERRUPTED if cancelled() else Reason.NO_END)
             caller.give_back()
         except Crashed as crash:
             self._abort(caller, step)
@@ -210,6 +204,16 @@ class Operation:
         finally:
             caller.thread.detach()
         return result
+
+    def _ended(self, caller: Caller, step: Step, reason: Reason) -> Refusal:
+        """Take the thread out of its call; returns why it did not end by itself."""
+        caller.halt()
+        if not caller.has_begun:
+            caller.give_back()
+            return Refusal(Reason.NOT_RUNNING, f"thread {caller.thread.tid} does not get to run (frozen?)")
+        self._abort(caller, step)
+        detail = "loading the container has not ended in time (a constructor that waits?)"
+        return Refusal(reason, detail if reason is Reason.NO_END else "")
 
     def _stand_at_last(self, act: Callable[[], None]) -> Pause:
         """Stop the process again for what must not be left undone."""
