@@ -14,6 +14,7 @@ COMMANDS = (
     "patches",
     "check",
     "status",
+    "messages",
     "dump",
     "packer",
     "post",

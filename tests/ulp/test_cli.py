@@ -24,6 +24,9 @@ def test_help_of_the_program() -> None:
           patches         List the live patches that running processes hold.
           check           Check that a live patch is applied, in some processes or
                           wherever its library is used.
+          status          Say which processes run the fixed functions, and why the
+                          others do not.
+          messages        Show what libpulp has noted in a process.
           dump            Show what is in a live patch container.
           packer          Make a live patch container from a shared object and its
                           description.
