@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,8 @@ def containers(words: Iterable[str], *, recursive: bool = False, prefix: str = "
     def known_as(container: Container) -> Container:
         if not prefix or container.path.startswith(prefix + "/"):
             return container
+        from dataclasses import replace  # slow to import, and only trigger -R needs it
+
         return replace(container, path=prefix + container.path)
 
     prefix = prefix.rstrip("/")

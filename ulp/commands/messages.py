@@ -72,25 +72,28 @@ def _chosen(word: str) -> int:
 
 
 def _ring(pid: int) -> tuple[str, Libpulp, bytes]:
+    from host import procfs
+    from ulp.builds import read_maps
     from ulp.engines.pulp import abi, messages
     from ulp.engines.pulp.library import find
-    from ulp.memory import MemoryGone
-    from ulp.process import Process
+    from ulp.memory import Memory, MemoryGone
     from ulp.result import Damaged
 
+    name = procfs.name(pid)
     try:
-        with Process(pid, images={}) as process:
-            libpulp = find(process.memory, process.mappings, {})
+        mappings = procfs.parse_maps(read_maps(pid))
+        with Memory(pid, tid=procfs.live_thread(pid)) as memory:
+            libpulp = find(memory, mappings, {})
             if libpulp is None or abi.MESSAGES not in libpulp.symbols:
                 raise Error(
-                    f"process {pid} ({process.name}) does not preload libpulp",
+                    f"process {pid} ({name}) does not preload libpulp",
                     hint="Only libpulp notes messages; 'ulp patches' lists the processes that preload it.",
                     status=ExitStatus.NOTHING_MATCHED,
                 )
-            return process.name, libpulp, messages.read(process.memory, libpulp)
+            return name, libpulp, messages.read(memory, libpulp)
     except Damaged as error:
         raise BadDataError(f"process {pid}: {error}") from error
-    except (ProcessLookupError, MemoryGone) as error:
+    except (FileNotFoundError, ProcessLookupError, MemoryGone) as error:
         raise NoInputError(f"process {pid} has ended") from error
 
 

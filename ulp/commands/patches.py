@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from host.errors import ExitStatus
 from host.terminal import Paint, is_terminal, paint, sanitize
-from ulp import report, selection
+from ulp import selection
 
 if TYPE_CHECKING:
     from ulp.engines import Applied
@@ -76,6 +76,8 @@ def run(options: argparse.Namespace) -> ExitStatus:
     if not options.quiet:
         sys.stdout.flush()
         if unseen:
+            from ulp import report  # slow to import
+
             print(f"ulp: {report.unseen(unseen)}.", file=sys.stderr)
         if not holdings and is_terminal(sys.stdout):
             print("ulp: none of the processes holds a live patch.", file=sys.stderr)
