@@ -11,7 +11,9 @@ no closer look.
 
 from __future__ import annotations
 
+import bisect
 import os
+import re
 from typing import Final, NamedTuple
 
 from host import procfs
@@ -19,6 +21,7 @@ from ulp.image import PAGE, Image, image_at
 from ulp.memory import Memory, MemoryGone, NotAnImage, Unreadable
 
 _FROM_BEGINNING: Final = b" 00000000 "  # the offset of a file's first mapping, as the kernel prints it
+_CODE: Final = re.compile(rb"^([0-9a-f]+)-\S+ ..x. \S+ (\S+) (\d+)", re.MULTILINE)
 
 # Linux's Documentation/admin-guide/mm/pagemap.rst: present; a page of a file or of shared memory
 _FILE_PAGE: Final = 1 << 63 | 1 << 61
@@ -50,6 +53,18 @@ def _is_the_files(pid: int, tid: int | None, address: int) -> bool:
     return int.from_bytes(entry, "little") & _FILE_PAGE == _FILE_PAGE
 
 
+def _has_code(
+    code: list[tuple[int, bytes, bytes]], address: int, size: int, file: tuple[bytes, bytes]
+) -> bool:
+    """Say whether memory of a file, or anonymous memory in its place, is executable; ``code`` is all that is."""
+    for start, device, inode in code[bisect.bisect_left(code, (address,)) :]:
+        if start >= address + size:
+            break
+        if (device, inode) == file or inode == b"0":
+            return True
+    return False
+
+
 class File(NamedTuple):
     """A file that a process maps from its beginning on, as ELF objects are."""
 
@@ -67,7 +82,7 @@ class Builds:
     """Finds the builds of files in processes."""
 
     def __init__(self) -> None:
-        self._by_file: dict[tuple[bytes, bytes, bytes], bytes] = {}
+        self._by_file: dict[tuple[bytes, bytes, bytes], tuple[bytes, int]] = {}
         self._images: dict[bytes, Image] = {}
 
     def mapped(self, pid: int, maps: bytes) -> dict[bytes, bytes]:
@@ -75,9 +90,13 @@ class Builds:
         return {file.build_id: file.path for file in self.files(pid, maps)}
 
     def files(self, pid: int, maps: bytes) -> list[File]:
-        """Return the files with a build-id in a process, by address. ``maps`` is its memory map."""
+        """Return the files with a build-id that a process can run code of, by address. ``maps`` is its memory map.
+
+        A debugger, a scanner or a library for backtraces maps other files to read them only.
+        """
         found: list[File] = []
-        fresh: dict[tuple[bytes, bytes, bytes], bytes] = {}
+        fresh: dict[tuple[bytes, bytes, bytes], tuple[bytes, int]] = {}
+        code = [(int(start, 16), device, inode) for start, device, inode in _CODE.findall(maps)]
         memory: Memory | None = None
         try:
             for line in maps.split(b"\n"):
@@ -96,8 +115,9 @@ class Builds:
                     build = self._read(memory, address)
                     if _is_the_files(pid, tid, address):
                         fresh[key] = build
-                if build:
-                    found.append(File(address, key, build))
+                build_id, size = build
+                if build_id and _has_code(code, address, size, key[:2]):
+                    found.append(File(address, key, build_id))
             # a process that runs another program by now has told lies: only what still holds is remembered
             if fresh and read_maps(pid) == maps:
                 self._by_file.update(fresh)
@@ -108,8 +128,10 @@ class Builds:
                 memory.__exit__()
         return found
 
-    def _read(self, memory: Memory, address: int) -> bytes:
+    def _read(self, memory: Memory, address: int) -> tuple[bytes, int]:
+        """Return the build-id of the object at an address, empty without one, and its size in memory."""
         try:
-            return image_at(memory, address, self._images).build_id
+            image = image_at(memory, address, self._images)
         except NotAnImage:
-            return b""
+            return b"", 0
+        return image.build_id, image.end - image.start

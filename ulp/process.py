@@ -8,6 +8,7 @@ The list of objects: struct r_debug and struct link_map of <link.h>.
 from __future__ import annotations
 
 import bisect
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,9 +78,12 @@ class Process:
         self.mappings = procfs.parse_maps(text)
 
     def mapped_objects(self) -> Iterator[Object]:
-        """Yield the ELF objects that are mapped from files, by address, whoever mapped them."""
+        """Yield the ELF objects that are mapped from files and have code, by address, whoever mapped them.
+
+        A file that is mapped to be read only, as a debugger does it with other processes' libraries, is none of them.
+        """
         end, file = 0, ("", 0)
-        for mapping in self.mappings:
+        for number, mapping in enumerate(self.mappings):
             # the data of a small library begins in the file's first page, too: that is no second library
             if mapping.start < end and (mapping.device, mapping.inode) == file:
                 continue
@@ -88,8 +92,20 @@ class Process:
                     found = self._object(mapping.start, mapping.path)
                 except (NotAnImage, Unreadable):
                     continue
-                end, file = found.bias + found.image.end, (mapping.device, mapping.inode)
-                yield found
+                if self._has_code(number, found.bias + found.image.end):
+                    end, file = found.bias + found.image.end, (mapping.device, mapping.inode)
+                    yield found
+
+    def _has_code(self, number: int, end: int) -> bool:
+        """Say whether memory of a mapping's file, or anonymous memory in its place, is executable before an end."""
+        first = self.mappings[number]
+        for mapping in itertools.islice(self.mappings, number, None):
+            if mapping.start >= end:
+                break
+            same = (mapping.device, mapping.inode) == (first.device, first.inode)
+            if "x" in mapping.permissions and (same or not mapping.inode):
+                return True
+        return False
 
     def _object(self, address: int, path: str, link_map: int = 0) -> Object:
         elf = image_at(self.memory, address, self._images)

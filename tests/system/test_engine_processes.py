@@ -90,6 +90,17 @@ def test_one_thread_of_many_traced_by_somebody_else() -> None:
         assert set(target.threads().values()) <= {"S", "R"}
 
 
+@pytest.mark.parametrize("words", [[], ["shared"]], ids=["private", "shared"])
+def test_a_library_that_is_only_read_is_not_changed(words: list[str]) -> None:
+    library = answers_library()
+    with running(compiled("reader.c", f'-DFILE_READ="{library}"'), *words) as target:
+        assert trigger(target, ten_functions(200)).verdict == ("SKIPPED", "no-such-library")
+    both = compiled("reader.c", f'-DFILE_READ="{library}"', "-DWITH_LIBRARY", libraries=[library])
+    with running(both, *words) as target:
+        assert trigger(target, ten_functions(200)).verdict == SUCCESS
+        assert target.answers() == (200,)
+
+
 def test_library_deleted_or_replaced_on_disk(tmp_path: Path) -> None:
     library = Path(shutil.copy(answers_library(), tmp_path))
     with running(caller(library)) as target:

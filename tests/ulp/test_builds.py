@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.livepatches import build_id
-from tests.support.targets import answers_library, caller, program, running
+from tests.support.targets import answers_library, caller, compiled, program, running
 from ulp.builds import Builds, read_maps
 from ulp.memory import Memory
 
@@ -45,6 +45,18 @@ def test_a_file_is_read_in_the_first_process_only(library: Path, monkeypatch: py
     assert first == second
     assert first[str(library)] == build_id(library)
     assert len(read) == count >= 3  # the program, the library, libc
+
+
+@pytest.mark.parametrize("words", [[], ["shared"]], ids=["private", "shared"])
+def test_a_file_that_is_only_read_is_no_library_of_the_process(library: Path, words: list[str]) -> None:
+    reading = compiled("reader.c", f'-DFILE_READ="{library}"')
+    both = compiled("reader.c", f'-DFILE_READ="{library}"', "-DWITH_LIBRARY", libraries=[library])
+    with running(reading, *words) as target:
+        assert str(library) in target.maps()
+        assert str(library) not in mapped(Builds(), target.pid)
+    with running(both, *words) as target:
+        assert target.maps().count(str(library)) > 4
+        assert mapped(Builds(), target.pid)[str(library)] == build_id(library)
 
 
 @pytest.mark.parametrize("words", [["magic"], []], ids=["no-elf", "other-build"])
