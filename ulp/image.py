@@ -205,15 +205,17 @@ class Image:
 def image_at(memory: Memory, address: int, cache: dict[bytes, Image]) -> Image:
     """Return the image whose ELF header lies at an address; raises NotAnImage and memory's Unreadable.
 
-    Images are shared between processes where the first page holds the build-id: equal pages are equal builds then.
+    Images are shared between processes of one domain where the first page holds the build-id: equal pages are equal
+    builds then.
     """
     page = memory.read_some(address, PAGE)
-    image = cache.get(page)
+    key = memory.domain + page
+    image = cache.get(key)
     if image is None:
         if not page:
             raise Unreadable(f"nothing can be read at {address:#x}")
         image = Image(page)
     image.attach(memory, address - image.start)
-    if page not in cache and image.build_id and image.build_id in page:
-        cache[page] = image
+    if key not in cache and image.build_id and image.build_id in page:
+        cache[key] = image
     return image

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import struct
+
+from host import procfs
 
 _KCMP_VM = 1
 _SYS_KCMP = 312
@@ -44,14 +47,34 @@ class Memory:
 
     def __init__(self, pid: int, *, tid: int | None = None) -> None:
         """Raise OSError (EACCES, ENOENT, ESRCH) when the process is gone or not this user's to trace."""
-        path = f"/proc/{pid}/mem" if tid is None else f"/proc/{pid}/task/{tid}/mem"
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._directory = f"/proc/{pid}" if tid is None else f"/proc/{pid}/task/{tid}"
+        self._descriptor = os.open(f"{self._directory}/mem", os.O_RDWR | os.O_CLOEXEC)
 
     def __enter__(self) -> Memory:
         return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
+
+    @functools.cached_property
+    def domain(self) -> bytes:
+        """What tells processes apart that could not change each other's memory: user, capabilities, namespaces, label.
+
+        A process may write over its own copy of a library's tables. What was read in it may be believed of processes
+        of its own domain only. Asked after the memory was opened, so it is not that of another program by then.
+        Raises MemoryGone.
+        """
+        try:
+            status = procfs.read(f"{self._directory}/status")
+            places = [os.readlink(f"{self._directory}/ns/{name}") for name in ("user", "mnt")]
+        except OSError as error:
+            raise MemoryGone from error
+        try:
+            label = procfs.read(f"{self._directory}/attr/current")
+        except OSError:  # no security module has labels here
+            label = b""
+        marks = [line for line in status.split(b"\n") if line.startswith((b"Uid:", b"Gid:", b"CapPrm:"))]
+        return b"\n".join([*marks, *map(os.fsencode, places), label])
 
     def read(self, address: int, size: int) -> bytes:
         """Return exactly ``size`` bytes; raises Unreadable and MemoryGone."""

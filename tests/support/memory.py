@@ -33,6 +33,11 @@ class FakeMemory(Memory):
         start, data = self._regions[-1]
         return start + len(data)
 
+    @property
+    def domain(self) -> bytes:
+        """Everybody's."""
+        return b""
+
     def __exit__(self, *_: object) -> None:
         self.gone = True
 
