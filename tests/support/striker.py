@@ -26,7 +26,7 @@ from typing import Any
 from host.errors import Error
 from ulp import tracee
 from ulp.container import Container, read
-from ulp.engines import Change, Settings
+from ulp.engines import Change, EngineName, Settings
 from ulp.fleet import change
 from ulp.holdings import applied
 
@@ -40,7 +40,9 @@ def run(wanted: dict[str, Any], container: Container) -> Any:
         holdings, _ = applied(pids=[wanted["pid"]])
         return [patch.patch_id.hex() for holding in holdings for patch in holding.patches]
     asked = Change(apply=container) if wanted["do"] == "apply" else Change(revert=(container.patch_id,))
-    survey = change([asked], settings=Settings(timeout=10.0), pids=[wanted["pid"]])
+    survey = change(
+        [asked], settings=Settings(timeout=10.0, engine=EngineName(sys.argv[1])), pids=[wanted["pid"]]
+    )
     return [[result.outcome.value, result.reason.value, result.detail] for result in survey.results]
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.livepatches import NEW, OLD, ten_functions
+from tests.support.livepatches import NEW, OLD, Way, ten_functions
 from tests.support.targets import FIRST_WAIT, Slot, Target, program, running
 from ulp.container import read
 
@@ -58,7 +58,7 @@ class Striker:
 def striking(target: Target, container: Path) -> Iterator[Striker]:
     """Start the striker for one target."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.support.striker"],
+        [sys.executable, "-m", "tests.support.striker", Way.engine],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -14,7 +14,7 @@ from collections import Counter
 
 import pytest
 
-from tests.support.livepatches import NEW, OLD, SUCCESS, ULP, ten_functions, trigger
+from tests.support.livepatches import NEW, OLD, SUCCESS, ULP, Way, ten_functions, trigger
 from tests.support.strikes import HITS, KILLS, SEED, assert_unharmed, course, masks
 from tests.support.targets import program, running
 
@@ -54,7 +54,7 @@ def test_the_command_itself_killed(at: str) -> None:
         for _ in range(max(1, min(6, KILLS // 40))):
             words = [] if target.answers(10) == OLD else ["--revert"]
             command = subprocess.Popen(
-                [ULP, "trigger", "-p", str(target.pid), *words, container],
+                [ULP, "trigger", "-p", str(target.pid), f"--engine={Way.engine}", *words, container],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,

@@ -71,3 +71,6 @@ class Engine(Protocol):
 
     def change(self, pid: int, change: Change, settings: Settings) -> Result:
         """Change the process, all or nothing; never raises for what the process is or does."""
+
+    def recover(self, pid: int, *, timeout: float) -> bool:
+        """Finish what a killed tool has left in the process; says whether there was anything. Raises Refusal."""

@@ -80,6 +80,11 @@ class Engines:
             return direct._replace(detail=f"{direct.sentence}; and through libpulp: {result.sentence}")
         return direct
 
+    def recover(self, pid: int, engine: EngineName, *, timeout: float) -> bool:
+        """Finish what a killed tool has left of an engine's work; says whether there was anything. Raises Refusal."""
+        chosen = self._pulp if engine is EngineName.PULP else self._direct
+        return chosen.recover(pid, timeout=timeout)
+
     def _revert(self, pid: int, change: Change, settings: Settings, maps: bytes) -> Result:
         """Take back what either engine has applied; an error of one of them is the answer."""
         result = self._pulp.change(pid, change, settings)

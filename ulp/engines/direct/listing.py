@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from host import procfs
-from ulp.engines import Applied
+from ulp.engines import Applied, EngineName
 from ulp.engines.direct import record as records
 from ulp.engines.direct.record import Record, State
+from ulp.engines.finishing import finish
 from ulp.memory import Memory
 from ulp.result import Damaged
 
@@ -24,35 +25,13 @@ def applied(pid: int, maps: bytes) -> tuple[tuple[Applied, ...], str]:
         with Memory(pid, tid=procfs.live_thread(pid)) as memory:
             found = records.read_all(memory, mappings)
             if any(record.state is State.CHANGING for record in found):
-                problem = _finish(pid)
+                problem = finish(pid, EngineName.DIRECT)
                 if problem:
                     return (), problem
                 found = records.read_all(memory, mappings)
     except Damaged as error:
         return (), f"a record of a live patch cannot be read: {error}"
     return tuple(as_applied(record) for record in found if record.state is State.ACTIVE), ""
-
-
-def _finish(pid: int) -> str:
-    """Finish an interrupted change, in a child as every change; returns why that was impossible."""
-    from ulp import surgeon  # rarely needed, and with the engine behind it slow to import
-    from ulp.engines.direct.engine import DirectEngine
-    from ulp.result import Refusal, defect
-
-    def work(pid: int) -> str:
-        try:
-            DirectEngine(cancelled=surgeon.abandoned).recover(pid, timeout=10.0)
-        except Refusal as refusal:
-            return str(refusal)
-        except Exception as error:  # a defect met in one process must not keep the others from being listed
-            return defect(error)
-        return ""
-
-    try:
-        problem = next((answer for _, answer in surgeon.operate([pid], work)), "")
-    except surgeon.SurgeonDied:
-        problem = "a helper process of ulp was killed"
-    return f"an interrupted change could not be finished: {problem}" if problem else ""
 
 
 def as_applied(record: Record) -> Applied:

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable
 
 from ulp.engines import Change, Settings
-from ulp.engines.pulp import abi, library
+from ulp.engines.pulp import abi, library, recover
 from ulp.engines.pulp.change import PulpChange
 from ulp.image import Image
 from ulp.memory import MemoryGone, Unreadable
 from ulp.process import Process
-from ulp.result import Reason, Refusal, Result
+from ulp.result import Damaged, Reason, Refusal, Result
 from ulp.standstill.lock import locked
+from ulp.standstill.stop import Momentary
+
+_REST = 0.005  # seconds between two tries
 
 
 class PulpEngine:
@@ -29,6 +33,30 @@ class PulpEngine:
     def change(self, pid: int, change: Change, settings: Settings) -> Result:
         """Change the process, all or nothing; never raises for what the process is or does."""
         return PulpChange(self._images, pid, change, settings, self._cancelled).make()
+
+    def recover(self, pid: int, *, timeout: float) -> bool:
+        """Finish what a killed tool has left in the process; says whether there was anything. Raises Refusal."""
+        deadline = time.monotonic() + timeout
+        with locked(pid, timeout=timeout, cancelled=self._cancelled):
+            try:
+                with Process(pid, images=self._images) as process:
+                    libpulp = library.find(process.memory, process.mappings, self._images)
+                    if libpulp is None or not recover.is_needed(process.memory, libpulp):
+                        return False
+                    while True:
+                        try:
+                            recover.finish(process, libpulp)
+                        except Momentary as error:
+                            if time.monotonic() > deadline or self._cancelled():
+                                raise Refusal(error.reason, error.detail) from error
+                            time.sleep(_REST)
+                            process.refresh()
+                        else:
+                            return True
+            except (ProcessLookupError, MemoryGone):
+                return False
+            except (Damaged, Unreadable) as error:
+                raise Refusal(Reason.DAMAGED, str(error)) from error
 
     def set_patchable(self, pid: int, *, enabled: bool, timeout: float) -> bool:
         """Let a process take live patches through its libpulp, or none; says whether that is new.

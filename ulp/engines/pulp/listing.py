@@ -12,8 +12,9 @@ import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from host import procfs
-from ulp.engines import Applied
-from ulp.engines.pulp import abi, state
+from ulp.engines import Applied, EngineName
+from ulp.engines.finishing import finish
+from ulp.engines.pulp import abi, recover, state
 from ulp.engines.pulp.library import Libpulp, find
 from ulp.engines.pulp.places import Place, Places
 from ulp.image import Image, image_at
@@ -71,6 +72,12 @@ class Listing:
             libpulp = find(memory, candidates, self._images)
             if libpulp is None:
                 return None
+            try:
+                if recover.is_needed(memory, libpulp):
+                    problem = finish(pid, EngineName.PULP)
+                    libpulp = find(memory, candidates, self._images) or libpulp
+            except (Damaged, Unreadable) as error:
+                problem = f"its libpulp cannot be read: {error}"
             files = self._builds.files(pid, maps)
             padded = [
                 file

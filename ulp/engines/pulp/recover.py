@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from ulp.arch import x86_64_call as injected
 from ulp.arch.x86_64_call import AREA, Status
 from ulp.arch.x86_64_pulp import PAD
 from ulp.engines.pulp import abi, queue
@@ -19,6 +20,7 @@ from ulp.engines.pulp.operation import carry_out
 from ulp.memory import Memory, Unreadable
 from ulp.process import Process
 from ulp.result import Damaged, Reason, Refusal
+from ulp.standstill.borrow import DirtyCave, clean_cave, find_cave
 from ulp.standstill.busy import Watch
 from ulp.standstill.ranges import Ranges
 from ulp.standstill.stop import Momentary, while_standing
@@ -49,7 +51,7 @@ def finish(process: Process, libpulp: Libpulp) -> None:
     """
     memory, address = process.memory, libpulp.symbols[abi.INSTRUCTIONS]
     if _is_calling(memory, address):
-        raise Momentary(Reason.LOADING, "a thread is still in a call that a killed ulp has begun")
+        _end_call(process, area_of(address))
     try:
         writes = queue.read(memory, address)
         inside = [write.address + offset for write in writes for offset in _between(len(write.data))]
@@ -66,6 +68,23 @@ def finish(process: Process, libpulp: Libpulp) -> None:
         run_tracing(lambda: while_standing(process.pid, look=watch.look, act=act))
     except Damaged as error:
         raise Refusal(Reason.DAMAGED, str(error)) from error
+
+
+def _end_call(process: Process, area: int) -> None:
+    """See that no thread is in a call that a killed tool has begun; raises Momentary while one is.
+
+    The tool may as well have died before it sent the thread there, or after it had given it back.
+    """
+    try:
+        find_cave(process.mapped_objects(), process, size=injected.SIZE)
+    except DirtyCave as cave:
+        try:
+            clean_cave(process, cave.address, cave.size)
+        except Momentary as error:
+            raise Momentary(
+                Reason.LOADING, "a thread is still in a call that a killed ulp has begun"
+            ) from error
+    process.memory.write(area, bytes(AREA.size))
 
 
 def _between(size: int) -> tuple[int, ...]:
