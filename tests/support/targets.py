@@ -324,3 +324,9 @@ def caller(library: Path, *flags: str, calls: Sequence[str] = (), name: str = "c
 def program(name: str, library: Path | None = None) -> Path:
     """One of the programs that call ``answers_library`` (or a given build of it)."""
     return compiled(f"{name}.c", libraries=[library or answers_library()])
+
+
+def closure(binary: Path) -> list[Path]:
+    """The files that a dynamic binary needs to start, itself first."""
+    listed = subprocess.run(["ldd", binary], capture_output=True, text=True, check=True).stdout
+    return [binary, *(Path(word) for line in listed.splitlines() for word in line.split() if word[0] == "/")]

@@ -32,6 +32,7 @@ from tests.support.targets import (
     TEN_CALLS,
     answers_library,
     caller,
+    closure,
     compiled,
     held,
     running,
@@ -126,16 +127,10 @@ def test_container_deleted_after_apply(tmp_path: Path) -> None:
         assert target.answers(10) == OLD
 
 
-def _closure(binary: Path) -> list[Path]:
-    """The files that a dynamic binary needs to start, itself first."""
-    listed = subprocess.run(["ldd", binary], capture_output=True, text=True, check=True).stdout
-    return [binary, *(Path(word) for line in listed.splitlines() for word in line.split() if word[0] == "/")]
-
-
 @pytest.fixture(name="root")
 def _root(tmp_path: Path) -> Iterator[Path]:
     """A directory to chroot into that holds the caller and its libraries, and no container."""
-    for path in _closure(caller(answers_library())):
+    for path in closure(caller(answers_library())):
         copy = tmp_path / str(path).lstrip("/")
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)

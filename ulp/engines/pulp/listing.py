@@ -157,18 +157,35 @@ def _as_applied(patch: state.Patch, told: Told | None, target: File | None) -> A
 
 
 def _read_container(pid: int, patch: state.Patch, home: Place) -> Told | None:
-    from host.errors import Error  # only where there are live patches
+    from host.errors import Error, NotPermittedError  # only where there are live patches
     from ulp import container
 
-    # the first is the very file, even if deleted, and root's to read; the second leads into chroots and containers
-    for path in (
-        f"/proc/{pid}/map_files/{home.start:x}-{home.end:x}",
-        f"/proc/{pid}/root{os.fsdecode(home.file.path)}",
-    ):
-        try:
+    try:
+        try:  # the very file, even if it is deleted, and in any mount namespace
+            found = container.read(f"/proc/{pid}/map_files/{home.start:x}-{home.end:x}")
+        except NotPermittedError:  # needs CAP_CHECKPOINT_RESTORE, proc(5)
+            path = _path_of(pid, patch, home)
+            if not path:
+                return None
             found = container.read(path)
-        except Error:
+    except Error:
+        return None
+    if found.patch_id != patch.patch_id:
+        return None
+    return Told(tuple(unit.old_name for unit in found.units), found.labels)
+
+
+def _path_of(pid: int, patch: state.Patch, home: Place) -> str:
+    """Return a path that leads to the mapped file: as the kernel shows it to us, or as the process knows it."""
+    device, inode, path = home.file.identity
+    for candidate in (os.fsdecode(path), f"/proc/{pid}/root{patch.container}"):
+        try:
+            status = os.stat(candidate)
+        except (OSError, ValueError):
             continue
-        if found.patch_id == patch.patch_id:
-            return Told(tuple(unit.old_name for unit in found.units), found.labels)
-    return None
+        if (b"%02x:%02x" % (os.major(status.st_dev), os.minor(status.st_dev)), b"%d" % status.st_ino) == (
+            device,
+            inode,
+        ):
+            return candidate
+    return ""

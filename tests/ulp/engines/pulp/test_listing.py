@@ -18,7 +18,7 @@ from tests.support.images import loading
 from tests.support.libpulp import apply, libpulp, needs_libpulp, padded_library, peer, preloaded, revert
 from tests.support.livepatches import build_id, ten_functions, ulp
 from tests.support.pretender import Patch, Unit, pretended
-from tests.support.targets import caller, compiled, held, running
+from tests.support.targets import caller, closure, compiled, held, running
 from tests.support.users import NOBODY, ordinary_user
 from ulp import container as containers
 from ulp import holdings
@@ -44,15 +44,18 @@ def _library() -> Path:
 
 @pytest.fixture(name="container", scope="module")
 def _container(library: Path) -> Path:
-    path = build_container(
-        library.parent,
+    return two_functions(library.parent, library, name="livepatch1.so")
+
+
+def two_functions(place: Path, library: Path, *, name: str) -> Path:
+    return build_container(
+        place,
         "long new_0(void) { return 200; }\nlong new_1(void) { return 201; }\n",
         target=library,
         functions={"answer_0": "new_0", "answer_1": "new_1"},
         comments="CVE-2024-1 and bsc#77",
+        name=name,
     )
-    path.chmod(0o755)
-    return path
 
 
 def pretended_patch(
@@ -87,11 +90,8 @@ def test_names_and_labels_come_from_the_container(library: Path, container: Path
 
 
 @needs_root
-def test_the_file_that_is_mapped_is_read_even_if_it_is_deleted(
-    library: Path, container: Path, tmp_path: Path
-) -> None:
-    doomed = tmp_path / "doomed.so"
-    shutil.copy(container, doomed)
+def test_the_file_that_is_mapped_is_read_even_if_it_is_deleted(library: Path, tmp_path: Path) -> None:
+    doomed = two_functions(tmp_path, library, name="doomed.so")
     with loading(pretended_patch(library, doomed)) as pid:
         doomed.unlink()
         (holding,) = listed(pid)
@@ -107,6 +107,28 @@ def test_an_ordinary_user_sees_the_own_processes(library: Path, container: Path)
         assert said.status == 0, said
         (process,) = json.loads(said.stdout)["processes"]
         assert process["patches"][0]["functions"] == ["answer_0", "answer_1"]
+
+
+@needs_root
+@pytest.mark.parametrize("user", ["root", "nobody"])
+def test_a_chroot_that_has_all_files_of_its_own(library: Path, tmp_path: Path, user: str) -> None:
+    """Outside of it there is no such container; nobody may not open map_files."""
+    inside = two_functions(tmp_path, library, name="livepatch9.so")
+    preload = pretended_patch(library, inside, name=f"libpulp.so.{user}")
+    root = tmp_path / "root"
+    for path in {*closure(caller(library)), *closure(preload)}:
+        copy = root / str(path).lstrip("/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    environment = {"LD_PRELOAD": str(preload)}
+    wrapper = ["chroot", f"--userspec={user}", str(root)]
+    with running(caller(library), wrapper=wrapper, environment=environment) as target:
+        inside.unlink()
+        prefix = ordinary_user() if user == "nobody" else ()
+        said = ulp("patches", "-p", str(target.pid), prefix=prefix)
+        assert (said.status, said.stderr) == (0, "")
+        assert "      livepatch: livepatch9.so loaded on " in said.stdout
+        assert "        bug labels: CVE-2024-1 bsc#77 \n" in said.stdout
 
 
 def test_another_live_patch_in_the_file_is_not_believed(library: Path, container: Path) -> None:
