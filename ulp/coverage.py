@@ -67,9 +67,7 @@ class Row:
     library: str  # its path, as the process knows it
     build_id: bytes
     state: State
-    held: tuple[
-        Applied, ...
-    ] = ()  # for this build, newest last; labels are those of the file if it is known
+    held: tuple[Applied, ...] = ()  # for this build, newest last, with the labels of their files where known
     fix: LivePatch | None = None
     reason: Reason | None = None  # what a dry run said, where there was one
     detail: str = ""  # why it does not run the fix; empty where it does

@@ -96,8 +96,8 @@ class Verdict:
         if not self.patches:
             return "no live patch is installed, and no process holds one"
         if not self.concerned:
-            those = f"names {self.question.label}" if self.question.label else "is there"
-            return f"no process maps a build of a library for which a live patch {those}"
+            names = f" that names {self.question.label}" if self.question.label else ""
+            return f"no process maps a build of a library for which there is a live patch{names}"
         number = len(self.concerned)
         runs = "runs" if number == 1 else "run"
         text = f"{len(self.covered)} of {processes(number)} {runs} {self._fix()}"

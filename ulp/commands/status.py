@@ -7,17 +7,17 @@ take the place of the installed ones. The newest live patch for a library build 
 a process that holds only an older one is outdated. With --cve it is enough to run one that names the CVE.
 
 No process is stopped. Only libraries that are mapped from files can be seen: code that was linked into a
-program is not. A build of a library for which there is no live patch is counted only where it was deleted on
-disk; what is on disk now is for the package manager to judge, and -v lists it. A process that was started
-meanwhile is not looked at.
+program statically is not. A build of a library for which there is no live patch is counted only where it was
+deleted on disk; what is on disk now is for the package manager to judge, and -v lists it. A process that was
+started meanwhile is not looked at.
 
 Exit status:
   0   covered: all of them run the fix
   1   not covered: one of them does not
-  2   nothing concerned: no process maps a library for which there is a live patch
-  65  none is known not to run it, but a container could not be read: nothing is proven
+  2   nothing concerned: no process maps a library that has a live patch
+  65  not proven: a container could not be read; otherwise as 0 or 2
   66  no live patch names this CVE, or is for this library
-  77  none is known not to run it, but some processes could not be looked at: nothing is proven
+  77  not proven: processes could not be looked at; otherwise as 0 or 2
 
 Examples:
   ulp status
