@@ -25,6 +25,7 @@ _PATIENCE: Final = 0.002  # seconds until a thread that does not stop is asked w
 _LONGEST_WAIT: Final = 2.0
 _VFORKING: Final = frozenset({56, 58, 435})  # clone, vfork, clone3
 _AT_A_TIME: Final = 16
+_FELLOW: Final = "ulp"  # libpulp's own tool knows no lock, traces for some 10 ms, and lets go
 _FELLOW: Final = "ulp"  # libpulp's own tool knows no lock, traces for 10 ms, and lets go
 _FIFO: Final = os.sched_param(1)
 
@@ -46,21 +47,28 @@ class Pause(NamedTuple):
     threads: int
 
 
-def refusal_of_seizing(pid: int, error: OSError) -> Refusal:
+def refusal_of_seizing(pid: int, error: OSError) -> Refusal | Momentary:
     """Say why a process cannot be traced."""
-    return refusal_if_traced(pid) or Refusal(
-        Reason.NOT_PERMITTED, f"the system does not permit to trace it ({error.strerror})"
-    )
+    refusal = refusal_if_traced(pid)
+    if refusal is None:
+        detail = f"the system does not permit to trace it ({error.strerror})"
+        return Refusal(Reason.NOT_PERMITTED, detail)
+    if procfs.name(_foreign_tracer(pid)) == _FELLOW:
+        return Momentary(refusal.reason, refusal.detail)
+    return refusal
 
 
 def refusal_if_traced(pid: int) -> Refusal | None:
     """Say who else traces a thread of a process already, None if nobody does."""
-    for tid in procfs.threads(pid):
-        tracer = _tracer(pid, tid)
-        if tracer not in {0, threading.get_native_id()}:
-            detail = f"process {tracer} ({procfs.name(tracer)}) is tracing it already"
-            return Refusal(Reason.ALREADY_TRACED, detail)
-    return None
+    tracer = _foreign_tracer(pid)
+    if not tracer:
+        return None
+    return Refusal(Reason.ALREADY_TRACED, f"process {tracer} ({procfs.name(tracer)}) is tracing it already")
+
+
+def _foreign_tracer(pid: int) -> int:
+    tracers = (_tracer(pid, tid) for tid in procfs.threads(pid))
+    return next((tracer for tracer in tracers if tracer not in {0, threading.get_native_id()}), 0)
 
 
 class _Crew:
