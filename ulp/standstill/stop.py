@@ -26,7 +26,6 @@ _LONGEST_WAIT: Final = 2.0
 _VFORKING: Final = frozenset({56, 58, 435})  # clone, vfork, clone3
 _AT_A_TIME: Final = 16
 _FELLOW: Final = "ulp"  # libpulp's own tool knows no lock, traces for some 10 ms, and lets go
-_FELLOW: Final = "ulp"  # libpulp's own tool knows no lock, traces for 10 ms, and lets go
 _FIFO: Final = os.sched_param(1)
 
 
