@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
             "--debug", action="store_true", help="show a traceback when something goes wrong"
         )
         self._common = common
-        self._young = {"--debug"}
+        self._young = {"--debug", "--json"}
 
     def young(self, *names: str) -> None:
         """Name options that abbreviations in old scripts cannot mean; they yield to an older one that fits."""

@@ -197,7 +197,8 @@ def _discard_output(stream: TextIO | None = None) -> None:
 
 def _explain(problem: Exception) -> tuple[int, str, str]:
     if isinstance(problem, Error):
-        return problem.status, problem.sentence, problem.hint
+        status = problem.status if problem.foreign_status is None else problem.foreign_status
+        return status, problem.sentence, problem.hint
     if isinstance(problem, OSError) and problem.strerror:
         if problem.filename is None and problem.errno in _NO_ROOM:
             return ExitStatus.CANNOT_CREATE, f"standard output cannot be written: {problem.strerror}", ""

@@ -14,8 +14,9 @@ class ExitStatus(enum.IntEnum):
     """What a command's exit status says."""
 
     OK = 0
-    FAILED = 1  # it ran, and for at least one process or check the answer is no
+    FAILED = 1  # it ran, and the answer is no
     NOTHING_MATCHED = 2
+    PARTLY = 3  # it ran, and the answer is yes for some and no for others
     USAGE = 64
     BAD_DATA = 65  # a file that is not what it should be
     NO_INPUT = 66  # a file or process that is not there
@@ -35,6 +36,7 @@ class Error(Exception):
     """
 
     status: ExitStatus = ExitStatus.FAILED
+    foreign_status: int | None = None  # what to end with instead, for who asked for another tool's numbers
 
     def __init__(self, sentence: str, *, hint: str = "", status: ExitStatus | None = None) -> None:
         super().__init__(sentence)

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from host.errors import ExitStatus
 from host.terminal import Paint, sanitize
 from ulp.result import BusyCall, Outcome, Reason, Result
 
@@ -23,6 +24,8 @@ _NOT_CONCERNED = frozenset(
     }
 )
 _NO_PROCESS = frozenset({Reason.KERNEL_THREAD, Reason.PROCESS_GONE})  # what nobody looks for in a report
+# What says that a process should have been changed and was not, though whoever left it out had a reason.
+_NOT_DONE = frozenset({Reason.DISABLED, *(reason for reason in Reason if reason.outcome is Outcome.ERROR)})
 _THREADS_NAMED = 8  # of the threads in one busy function
 
 
@@ -205,6 +208,17 @@ def row(result: Result) -> dict[str, object]:
         "busy": [{"function": call.function, "thread": call.thread} for call in result.busy],
         "engine": result.engine,
     }
+
+
+def exit_status(reasons: Collection[Reason]) -> ExitStatus | None:
+    """Return how a command ends that could not change every process; None where nothing stood in the way."""
+    failures = _NOT_DONE.intersection(reasons)
+    if not failures:
+        return None
+    if any(reason.outcome is Outcome.SUCCESS or reason is Reason.ALREADY_APPLIED for reason in reasons):
+        return ExitStatus.PARTLY
+    alone = {Reason.NOT_PERMITTED: ExitStatus.NOT_PERMITTED, Reason.INTERNAL: ExitStatus.INTERNAL}
+    return alone.get(next(iter(failures)), ExitStatus.FAILED) if len(failures) == 1 else ExitStatus.FAILED
 
 
 REMEDIES = {

@@ -6,7 +6,8 @@ everything run the fixed functions? No process is stopped for it.
 
 Exit status:
   0   it is applied in all of them
-  1   it is missing in one
+  1   it is missing in all of them
+  3   it is missing in some of them
   2   none of them uses that build of the library
   77  it is applied in all that could be looked at, but some could not be
 
@@ -19,18 +20,27 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from host import procfs
 from host.errors import ExitStatus
 from host.terminal import paint, sanitize
-from ulp import report, selection
+from ulp import libpulp_status, report, selection
 
 if TYPE_CHECKING:
+    from host.arguments import Parser
     from ulp.container import Container
     from ulp.holdings import Holding
+
+_LIBPULP: Final[Mapping[int, int]] = {  # its numbers; 0 means not applied
+    ExitStatus.OK: 1,
+    ExitStatus.FAILED: 0,
+    ExitStatus.PARTLY: 0,
+    ExitStatus.NOTHING_MATCHED: 255,
+    ExitStatus.NOT_PERMITTED: 255,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +68,7 @@ class Finding:
         return f"{name}, it holds {held}" if held else f"{name}: {self.problem}" if self.problem else name
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add what ``ulp check`` understands."""
     add = parser.add_argument
     parser.usage = f"{parser.prog} [OPTION]... CONTAINER.so | 'DIRECTORY/WILDCARD'"
@@ -68,11 +78,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-v", "--verbose", action="store_true", help="list the processes that have it, too")
     add("-q", "--quiet", action="store_true", help="say nothing, the exit status tells")
     add("--json", action="store_true", help="for programs (docs/json.md)")
+    libpulp_status.add_option(parser)
 
 
-def run(options: argparse.Namespace) -> ExitStatus:
+@libpulp_status.translated(errors=255, answers=_LIBPULP)
+def run(options: argparse.Namespace) -> int:
     """Check."""
-    containers = selection.containers(options.containers)
+    with libpulp_status.errors_as(options, 1):
+        containers = selection.containers(options.containers)
     pids = selection.processes(options.process, readable=True)
     from ulp.holdings import applied
 
@@ -89,7 +102,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
         _print_lines(options, containers, findings, unseen)
     answers = {finding.applied for finding in findings}
     if False in answers:
-        return ExitStatus.FAILED
+        return ExitStatus.PARTLY if True in answers else ExitStatus.FAILED
     if True not in answers:
         return ExitStatus.NOTHING_MATCHED
     return ExitStatus.NOT_PERMITTED if unseen and not options.process else ExitStatus.OK

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 
 from host.errors import BadDataError, ExitStatus
 from host.terminal import sanitize
+from ulp import libpulp_status
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from host.arguments import Parser
     from ulp.container import Container
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Declare libpulp's options and --json."""
     parser.add_argument("container", metavar="CONTAINER", help="the live patch container")
     parser.add_argument("-b", "--buildid", action="store_true", help="show the target's build-id only")
@@ -28,8 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON (schema zypp-livepatch/ulp-dump)")
     parser.add_argument("-v", "--verbose", action="store_true", help="accepted for old scripts and ignored")
     parser.add_argument("-q", "--quiet", action="store_true", help="accepted for old scripts and ignored")
+    libpulp_status.add_option(parser)
 
 
+@libpulp_status.translated(errors=1)
 def run(options: argparse.Namespace) -> ExitStatus:
     """Read the container as a whole and print it."""
     from ulp import container

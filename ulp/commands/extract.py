@@ -17,14 +17,16 @@ import sys
 from typing import TYPE_CHECKING
 
 from host.errors import ExitStatus
+from ulp import libpulp_status
 
 if TYPE_CHECKING:
     import argparse
 
+    from host.arguments import Parser
     from ulp.elf import Elf
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Declare libpulp's options."""
     add = parser.add_argument
     add("file", metavar="FILE", help="a library or program")
@@ -38,8 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to write, '-' for standard output (default: %(default)s)")  # fmt: skip
     add("-v", "--verbose", action="store_true", help="accepted for old scripts and ignored")
     add("-q", "--quiet", action="store_true", help="accepted for old scripts and ignored")
+    libpulp_status.add_option(parser)
 
 
+@libpulp_status.translated(errors=1)
 def run(options: argparse.Namespace) -> ExitStatus:
     """Read the files and write the JSON."""
     from ulp.files import write_file

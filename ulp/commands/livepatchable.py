@@ -17,21 +17,25 @@ from typing import TYPE_CHECKING
 
 from host.errors import ExitStatus
 from host.terminal import sanitize
+from ulp import libpulp_status
 
 if TYPE_CHECKING:
     import argparse
 
+    from host.arguments import Parser
     from ulp.elf import Elf
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Declare libpulp's options and --json."""
     parser.add_argument("file", metavar="FILE", help="a library, a program or a live patch container")
     parser.add_argument("--json", action="store_true", help="print JSON (zypp-livepatch/ulp-livepatchable)")
     parser.add_argument("-v", "--verbose", action="store_true", help="accepted for old scripts and ignored")
     parser.add_argument("-q", "--quiet", action="store_true", help="answer by the exit status only")
+    libpulp_status.add_option(parser)
 
 
+@libpulp_status.translated(errors=1)
 def run(options: argparse.Namespace) -> ExitStatus:
     """Look at the file and answer."""
     from ulp import elf_constants as c

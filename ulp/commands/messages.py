@@ -20,17 +20,18 @@ from typing import TYPE_CHECKING
 
 from host.errors import BadDataError, Error, ExitStatus, NoInputError, UsageError
 from host.terminal import sanitize
-from ulp import selection
+from ulp import libpulp_status, selection
 
 if TYPE_CHECKING:
     import argparse
 
+    from host.arguments import Parser
     from ulp.engines.pulp.library import Libpulp
 
 _MOST_NAMED = 5
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add what ``ulp messages`` understands."""
     add = parser.add_argument
     add("-p", "--process", default="", metavar="X",
@@ -41,9 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-v", "--verbose", action="store_true", help="taken for the sake of scripts, changes nothing")
     add("-q", "--quiet", action="store_true", help="taken for the sake of scripts, changes nothing")
     add("--json", action="store_true", help="for programs (docs/json.md)")
+    libpulp_status.add_option(parser)
 
 
-def run(options: argparse.Namespace) -> ExitStatus:
+@libpulp_status.translated(errors=1)
+def run(options: argparse.Namespace) -> int:
     """Show them."""
     pid = _chosen(options.process)
     name, libpulp, ring = _ring(pid)

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING
 
 from host.errors import BadDataError, ExitStatus
 from host.terminal import sanitize
+from ulp import libpulp_status
 
 if TYPE_CHECKING:
     import argparse
 
+    from host.arguments import Parser
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+
+def add_arguments(parser: Parser) -> None:
     """Declare libpulp's options."""
     parser.add_argument("description", metavar="DESCRIPTION", help="the .dsc file")
     parser.add_argument(
@@ -31,8 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="accepted for old scripts and ignored")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what was resolved")
     parser.add_argument("-q", "--quiet", action="store_true", help="print mistakes only")
+    libpulp_status.add_option(parser)
 
 
+@libpulp_status.translated(errors=1)
 def run(options: argparse.Namespace) -> ExitStatus:
     """Make the container."""
     from ulp import description, packing

@@ -25,15 +25,16 @@ from typing import TYPE_CHECKING
 
 from host.errors import ExitStatus
 from host.terminal import Paint, is_terminal, paint, sanitize
-from ulp import selection
+from ulp import libpulp_status, selection
 
 if TYPE_CHECKING:
+    from host.arguments import Parser
     from ulp.engines import Applied
     from ulp.engines.pulp.library import Libpulp
     from ulp.holdings import Holding
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add what ``ulp patches`` understands."""
     add = parser.add_argument
     add("-p", "--process", action="append", default=[], metavar="X",
@@ -47,9 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-q", "--quiet", action="store_true", help="no remarks on standard error")
     add("--disable-threading", action="store_true", help="taken for the sake of scripts, changes nothing")
     add("--json", action="store_true", help="for programs (docs/json.md)")
+    libpulp_status.add_option(parser)
 
 
-def run(options: argparse.Namespace) -> ExitStatus:
+@libpulp_status.translated(errors=1, special={ExitStatus.NOTHING_MATCHED: 0})
+def run(options: argparse.Namespace) -> int:
     """List."""
     everything = not options.only_livepatched and (options.all or bool(options.process))
     pids = selection.processes(options.process, users=options.user, readable=True)

@@ -15,18 +15,23 @@ from typing import TYPE_CHECKING
 
 from host.errors import ExitStatus
 from host.terminal import sanitize
+from ulp import libpulp_status
 
 if TYPE_CHECKING:
     import argparse
 
+    from host.arguments import Parser
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+
+def add_arguments(parser: Parser) -> None:
     """Declare libpulp's options."""
     parser.add_argument("file", metavar="FILE", help="a library or program")
     parser.add_argument("-v", "--verbose", action="store_true", help="say how many functions were changed")
     parser.add_argument("-q", "--quiet", action="store_true", help="accepted for old scripts and ignored")
+    libpulp_status.add_option(parser)
 
 
+@libpulp_status.translated(errors=1)
 def run(options: argparse.Namespace) -> ExitStatus:
     """Change the file where it needs it."""
     from ulp import pads

@@ -8,9 +8,10 @@ is, because containers are cumulative.
 
 Exit status:
   0   every process that was chosen is patched or needs nothing
-  1   a process could not be changed; it is as it was
-  2   -p chose processes, and none of them uses that build of the library
-  77  all that went wrong is that permission is missing
+  1   refused: no process that needs it could be changed; they are as they were
+  2   nothing matched: none of the processes that -p or -u chose uses that build
+  3   partly: some processes are patched, others could not be
+  77  refused, and only because permission is missing
 
 Examples:
   ulp trigger /usr/lib64/libcrypto-livepatch/libcrypto_livepatch3.so
@@ -30,11 +31,12 @@ from typing import TYPE_CHECKING
 from host.arguments import enumerate_words, positive_integer, seconds
 from host.errors import ExitStatus, UsageError
 from host.terminal import paint, progress, sanitize
-from ulp import report, selection
+from ulp import libpulp_status, report, selection
 from ulp.engines import Change, Consistency, EngineName, Settings
-from ulp.result import Outcome, Reason, Result
+from ulp.result import Reason, Result
 
 if TYPE_CHECKING:
+    from host.arguments import Parser
     from ulp.container import Container
     from ulp.fleet import Survey
 
@@ -49,17 +51,20 @@ _LEFT_ALONE = frozenset(
         Reason.KERNEL_THREAD,
         Reason.PROCESS_GONE,
         Reason.BUILD_ID_MISMATCH,
+        Reason.NO_LIBPULP,
     }
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add what ``ulp trigger`` understands."""
     parser.usage = f"{parser.prog} [OPTION]... [CONTAINER.so | 'DIRECTORY/WILDCARD']..."
     parser.add_argument("containers", nargs="*", metavar="CONTAINER", help="a live patch or quoted wildcard")
     add = parser.add_argument_group("Which processes and containers").add_argument
     add("-p", "--process", action="append", default=[], metavar="X",
         help="only these: a pid, or a pattern of names such as 'nginx*'; may be repeated")  # fmt: skip
+    add("-u", "--user", action="append", default=[], metavar="USER",
+        help="only processes of this user: a name, a pattern or a uid; may be repeated")  # fmt: skip
     add("--recursive", action="store_true", help="look below the directory, too")
     add("-R", "--root", default="", metavar="PREFIX", help="what the processes see before these paths")
     add = parser.add_argument_group("What to do").add_argument
@@ -72,6 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--consistency", choices=[str(word) for word in Consistency], default="default",
         help="default: a call inside an old function finishes there; "
         "strict: wait until no thread is inside one")  # fmt: skip
+    add("-c", "--check-stack", action="store_const", const=str(Consistency.STRICT), dest="consistency",
+        help="the same as --consistency=strict")  # fmt: skip
     add("--engine", choices=[str(word) for word in EngineName], default="auto",
         help="auto: through libpulp where a process has loaded it, from outside elsewhere; "
         "pulp or direct: only this one")  # fmt: skip
@@ -87,14 +94,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-q", "--quiet", action="store_true", help="only the last line")
     add("--disable-summarization", action="store_true", help="every container in every process")
     add("--json", action="store_true", help="for programs (docs/json.md)")
+    libpulp_status.add_option(parser)
+    parser.young("--consistency", "--check-stack", "--engine")
 
 
-def run(options: argparse.Namespace) -> ExitStatus:
+def run(options: argparse.Namespace) -> int:
     """Change the processes and report."""
     _check(options)
-    containers = selection.containers(options.containers, recursive=options.recursive, prefix=options.root)
+    with libpulp_status.errors_as(options, 0 if _is_wildcard(options) else libpulp_status.NO_METADATA):
+        containers = selection.containers(
+            options.containers, recursive=options.recursive, prefix=options.root
+        )
     changes, superseded = plan(containers, revert=options.revert, revert_all=options.revert_all)
-    pids = selection.processes(options.process)
+    with libpulp_status.errors_as(options, 0):
+        pids = selection.processes(options.process, users=options.user)
     consistency = Consistency(options.consistency)
     settings = Settings(
         consistency=consistency,
@@ -117,7 +130,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
         _print_json(options, containers, superseded, survey, processes)
     else:
         _print_lines(options, containers, superseded, survey, processes)
-    return _status(processes, named=bool(options.process))
+    return _status(options, processes)
 
 
 def _patch_process_one(pids: Sequence[int] | None) -> bool:
@@ -264,9 +277,19 @@ def _base(path: str) -> str:
     return sanitize(os.path.basename(path))
 
 
-def _status(processes: Sequence[report.Process], *, named: bool) -> ExitStatus:
-    reasons = {result.reason for process in processes for result in process.results}
-    errors = {reason for reason in reasons if reason.outcome is Outcome.ERROR}
-    if errors:
-        return ExitStatus.NOT_PERMITTED if errors == {Reason.NOT_PERMITTED} else ExitStatus.FAILED
-    return ExitStatus.NOTHING_MATCHED if named and reasons <= _LEFT_ALONE else ExitStatus.OK
+def _is_wildcard(options: argparse.Namespace) -> bool:
+    """Say whether libpulp's trigger would see a wildcard, after which it tells nothing by its exit status."""
+    return any("*" in word for word in options.containers)
+
+
+def _status(options: argparse.Namespace, processes: Sequence[report.Process]) -> int:
+    results = [result for process in processes for result in process.results]
+    if options.libpulp_exit_status:
+        if _is_wildcard(options):
+            return 0
+        # there a revert of what is not applied is an error in every process that uses the library
+        named = options.revert and options.process
+        return libpulp_status.of_results(r for r in results if named or r.reason is not Reason.NOT_APPLIED)
+    reasons = {result.reason for result in results}
+    nothing = bool(options.process or options.user) and reasons <= _LEFT_ALONE
+    return report.exit_status(reasons) or (ExitStatus.NOTHING_MATCHED if nothing else ExitStatus.OK)
