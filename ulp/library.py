@@ -51,7 +51,7 @@ class Library:
             or self.private.get(name)
         )
         if not found:
-            raise SymbolError(f"symbol {name} is not defined in {self.path}")
+            raise SymbolError(f"symbol {name} is not present in {self.path}")
         if len({symbol.value for symbol in found}) > 1:
             addresses = ", ".join(f"{symbol.value:#x}" for symbol in found)
             raise SymbolError(f"symbol {name} is defined more than once in {self.path}, at {addresses}")

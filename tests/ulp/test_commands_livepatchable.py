@@ -25,9 +25,10 @@ def answer(ulp: Ulp, path: Path) -> tuple[int, bool, str]:
     value = json.loads(out)
     assert (value["schema"], value["version"]) == ("zypp-livepatch/ulp-livepatchable", 1)
     assert value["direct"] == (not value["direct_obstacle"])
-    text_status, text, _ = ulp("livepatchable", path)
+    text_status, text, err = ulp("livepatchable", path)
     assert text_status == status
-    assert f"{path}: libpulp {'can' if value['libpulp'] else 'cannot'} patch it" in text
+    not_livepatchable = "not livepatchable: Missing __patchable_function_entries section."
+    assert err == f"ulp: file '{path}' is {'livepatchable.' if value['libpulp'] else not_livepatchable}\n"
     assert f"{path}: the direct engine {'can' if value['direct'] else 'cannot'} patch it" in text
     assert value["direct_obstacle"] in text
     assert ulp("livepatchable", "-q", path) == (status, "", "")

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.containers import build_library
+from tests.support.libpulp import libpulp, needs_libpulp
 from ulp import container
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def test_success(ulp: Ulp, described: Path) -> None:
     status, out, err = ulp("packer", described)
     found = container.read(described.with_name("patch.so"))
     assert (status, out) == (0, "")
-    assert err == f"ulp: {found.path} is a live patch for libtarget.so.0, build-id {found.build_id.hex()}\n"
+    assert err == "ulp: metadata successfully embedded into livepatch container\n"
     assert found.labels == ("CVE-2024-1",)
 
 
@@ -40,6 +42,10 @@ def test_quiet_and_verbose(ulp: Ulp, described: Path) -> None:
     assert status == 0
     assert f"answer at {unit.old_address:#x} -> new_answer\n" in out
     assert "pointer -> variable at 0x" in out
+    patch = container.read(described.with_name("patch.so"))
+    assert out.endswith(
+        f"{patch.path} is a live patch for libtarget.so.0, build-id {patch.build_id.hex()}\n"
+    )
 
 
 def test_other_paths(ulp: Ulp, described: Path, tmp_path: Path) -> None:
@@ -58,14 +64,15 @@ def test_mistakes_go_to_standard_output_in_the_form_of_gcc(
     status, out, err = ulp("packer", described)
     assert status == 65
     assert out == (
-        f"{described}:4:8: error: symbol nonew is not defined in {tmp_path}/patch.so\n"
+        f"{described}:4:8: error: symbol nonew is not present in {tmp_path}/patch.so\n"
         "answer:nonew\n"
         "       ^~~~~\n"
-        f"{described}:5:1: error: symbol absent is not defined in {tmp_path}/libtarget.so.0\n"
+        f"{described}:5:1: error: symbol absent is not present in {tmp_path}/libtarget.so.0\n"
         "absent:new_answer\n"
         "^~~~~~\n"
     )
-    assert err == f"ulp: {described}: 2 mistakes; no container was made\n"
+    said = f"2 mistakes in {described}, no container was made"
+    assert err == f"ulp: metadata file generation failed. {said}\n"
     assert not container.is_container(tmp_path / "patch.so")
 
 
@@ -84,6 +91,18 @@ def test_descriptions_that_are_none(
     found, _, err = ulp("packer", tmp_path / name)
     assert found == status
     assert err.count("\n") == 1
+
+
+@needs_libpulp
+def test_libpulp_says_it_in_the_same_words(ulp: Ulp, described: Path) -> None:
+    """Without the time that libpulp puts first; of several mistakes it knows the first."""
+    for new in ("new_answer", "nonew"):
+        described.write_text(described.read_text().replace("new_answer", new))
+        _, out, err = ulp("packer", described)
+        theirs = libpulp("packer", described)
+        assert out == theirs.stdout
+        said = re.sub(r"^\[[-0-9: ]+\] ", "", theirs.stderr).rstrip("\n")
+        assert said and err.startswith(said)
 
 
 def test_words(ulp: Ulp, described: Path) -> None:

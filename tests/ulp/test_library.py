@@ -69,7 +69,7 @@ def test_library(library: Path) -> None:
 
 @pytest.mark.parametrize("name", ["absent", "malloc", ""])
 def test_names_that_are_not_defined(library: Path, name: str) -> None:
-    with pytest.raises(SymbolError, match=rf"symbol {name} is not defined in .*libthis\.so\.3"):
+    with pytest.raises(SymbolError, match=rf"symbol {name} is not present in .*libthis\.so\.3"):
         read_library(str(library)).symbol(name)
 
 

@@ -3,7 +3,8 @@
 
 libpulp patches what was built with space for it (gcc's -fpatchable-function-entry=16,14). The direct engine
 patches that and ordinary libraries and programs too, if they are dynamically linked and have a build-id. Of
-a live patch container the target is told.
+a live patch container the target is told. What holds for libpulp is said on standard error, as its own tool
+does it.
 
 Exit status: 0 when the file was built with space for live patches, as libpulp's tool has it; 1 when it was
 not, even if the direct engine can patch it; 65 when it is neither library nor program, 66 or 77 when it
@@ -13,6 +14,7 @@ cannot be read.
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from host.errors import ExitStatus
@@ -76,8 +78,10 @@ def run(options: argparse.Namespace) -> ExitStatus:
         write("ulp-livepatchable", fields)
         return status
     name = sanitize(options.file)
-    print(f"{name}: {_answer('libpulp', '' if pads else f'it has no section {PADS_SECTION}')}")
-    print(f"{name}: {_answer('the direct engine', obstacle)}")
+    answer = "livepatchable." if pads else f"not livepatchable: Missing {PADS_SECTION} section."
+    print(f"ulp: file '{name}' is {answer}", file=sys.stderr)  # libpulp's answer, where and how it gives it
+    direct = f"cannot patch it: {obstacle}" if obstacle else "can patch it"
+    print(f"{name}: the direct engine {direct}")
     if container:
         target = f"{container.target_name}, build-id {container.build_id.hex()}"
         print(f"{name}: it is itself a live patch container, for {target}")
@@ -96,7 +100,3 @@ def direct_obstacle(elf: Elf) -> str:
     if not elf.build_id():
         return "it has no build-id, by which processes are matched"
     return ""
-
-
-def _answer(engine: str, obstacle: str) -> str:
-    return f"{engine} cannot patch it: {obstacle}" if obstacle else f"{engine} can patch it"

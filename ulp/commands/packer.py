@@ -50,15 +50,16 @@ def run(options: argparse.Namespace) -> ExitStatus:
         for diagnostic in error.diagnostics:
             print(*map(sanitize, str(diagnostic).rstrip("\n").split("\n")), sep="\n")
         count = len(error.diagnostics)
-        raise BadDataError(
-            f"{options.description}: {count} mistake{'s' if count > 1 else ''}; no container was made"
-        ) from error
+        mistakes = f"{count} mistake{'s' if count > 1 else ''} in {options.description}"
+        raise BadDataError(f"metadata file generation failed. {mistakes}, no container was made") from error
     if options.verbose:
         for unit in container.units:
             print(f"{unit.old_name} at {unit.old_address:#x} -> {unit.new_name}")
         for reference in container.references:
             print(f"{reference.patch_name} -> {reference.target_name} at {reference.target_offset:#x}")
-    if not options.quiet:
         target = f"{container.target_name}, build-id {container.build_id.hex()}"
-        print(f"ulp: {sanitize(container.path)} is a live patch for {target}", file=sys.stderr)
+        print(f"{sanitize(container.path)} is a live patch for {target}")
+    if not options.quiet:
+        sys.stdout.flush()
+        print("ulp: metadata successfully embedded into livepatch container", file=sys.stderr)
     return ExitStatus.OK
