@@ -140,28 +140,44 @@ class Parser(argparse.ArgumentParser):
 
     def help(self, *, paint: Paint, width: int) -> str:
         """Return the text of --help in at most ``width`` columns."""
-        first, _, rest = self.document.partition("\n")
         blocks = [
-            f"{paint.strong('Usage:')} {self.usage or self._synopsis()}",
-            "\n".join(wrap(first.strip(), width)),
-            *(_paragraph(block, width) for block in rest.strip("\n").split("\n\n") if block.strip()),
+            f"{paint.strong('Usage:')} {self.synopsis}",
+            "\n".join(wrap(self.summary, width)),
+            *(_paragraph(block, width) for block in self.description_blocks),
         ]
-        groups = sorted(self._action_groups, key=lambda group: group is self._common)
-        for group in groups:
+        for title, actions in self.groups():
             entries = [
-                line
-                for action in group._group_actions
-                if action.help and action.help != argparse.SUPPRESS
-                for line in entry(invocation(action), action.help % vars(action), width)
+                line for action in actions for line in entry(invocation(action), explanation(action), width)
             ]
-            if entries:
-                title = {"positional arguments": "Words", "options": "Options"}.get(
-                    str(group.title), str(group.title)
-                )
-                blocks.append("\n".join([paint.strong(f"{title}:"), *entries]))
+            blocks.append("\n".join([paint.strong(f"{title}:"), *entries]))
         return "\n\n".join(blocks) + "\n"
 
-    def _synopsis(self) -> str:
+    @property
+    def summary(self) -> str:
+        """What the command does, in one line."""
+        return self.document.partition("\n")[0].strip()
+
+    @property
+    def description_blocks(self) -> list[str]:
+        """What else there is to say, in blocks as they are written: paragraphs, lists, examples."""
+        rest = self.document.partition("\n")[2]
+        return [block for block in rest.strip("\n").split("\n\n") if block.strip()]
+
+    def groups(self) -> list[tuple[str, list[argparse.Action]]]:
+        """Return what is explained to users: titles, and the words or options below each; what is common last."""
+        titles = {"positional arguments": "Words", "options": "Options"}
+        groups = []
+        for group in sorted(self._action_groups, key=lambda group: group is self._common):
+            actions = [each for each in group._group_actions if each.help and each.help != argparse.SUPPRESS]
+            if actions:
+                groups.append((titles.get(str(group.title), str(group.title)), actions))
+        return groups
+
+    @property
+    def synopsis(self) -> str:
+        """How the command is written."""
+        if self.usage:
+            return self.usage
         return " ".join([self.prog, "[OPTION]...", *map(word_form, self._get_positional_actions())])
 
 
@@ -187,6 +203,11 @@ def word_form(action: argparse.Action) -> str:
     """Return how often a word may be written: ``FILE``, ``[FILE]``, ``FILE...``, ``[FILE]...``."""
     name = str(action.metavar or action.dest)
     return {"?": f"[{name}]", "*": f"[{name}]...", "+": f"{name}..."}.get(str(action.nargs), name)
+
+
+def explanation(action: argparse.Action) -> str:
+    """Return what a word or option does, defaults filled in; "" where nobody says."""
+    return (action.help or "") % vars(action)
 
 
 def entry(left: str, right: str, width: int, *, column: int = _HELP_COLUMN) -> list[str]:

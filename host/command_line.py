@@ -63,6 +63,14 @@ def run(*, program: str, package: str, commands: Sequence[str], argv: Sequence[s
         return status
 
 
+def load(program: str, package: str, command: str) -> tuple[ModuleType, Parser]:
+    """Import one command; return its module and its parser with all that it understands."""
+    module = importlib.import_module(f"{package}.{command.replace('-', '_')}")
+    parser = _parser(f"{program} {command}", module)
+    module.add_arguments(parser)
+    return module, parser
+
+
 def _dispatch(program: str, package: str, commands: Sequence[str], arguments: list[str]) -> int:
     if arguments in (["-V"], ["--version"]):
         return _version(program)
@@ -71,9 +79,7 @@ def _dispatch(program: str, package: str, commands: Sequence[str], arguments: li
     # Options may come before the command, and one's value may look like a command (-p trigger).
     refusal: UsageError | None = None
     for name in dict.fromkeys(word for word in arguments if word in commands):
-        module = importlib.import_module(f"{package}.{name.replace('-', '_')}")
-        parser = _parser(f"{program} {name}", module)
-        module.add_arguments(parser)
+        module, parser = load(program, package, name)
         try:
             options, words = parser.split(arguments)
             if words[:1] != [name]:
@@ -144,8 +150,7 @@ def _help(parser: Parser, *, commands: Sequence[tuple[str, str]] = ()) -> int:
         lines = [ink.strong("Commands:")]
         column = max(len(name) for name, _ in commands) + 5
         for name, package in commands:
-            module = importlib.import_module(f"{package}.{name.replace('-', '_')}")
-            lines += entry(name, (module.__doc__ or "").partition("\n")[0], width, column=column)
+            lines += entry(name, load(parser.prog, package, name)[1].summary, width, column=column)
         text = "\n\n".join([head, "\n".join(lines), f"{ink.strong('Options:')}{options}"])
         text += f"\n'{parser.prog} COMMAND --help' describes a command.\n"
     sys.stdout.write(text)
