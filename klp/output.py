@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     import argparse
 
 
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every command has."""
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="tell more; twice: still more")
+def add_common(parser: argparse.ArgumentParser, *, verbose: str = "changes nothing here") -> None:
+    """Add the options that every command has; ``verbose`` is what -v does."""
+    parser.add_argument("-v", "--verbose", action="count", default=0, help=verbose)
     parser.add_argument(
         "--root", default="/", metavar="DIR", help="read the saved tree DIR instead of the running system"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
+    parser.add_argument("--json", action="store_true", help="for programs (docs/json.md)")
 
 
 def remark(sentences: Iterable[str]) -> None:

@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The zypper commit plugin, its worker and its report."""
+"""Live patches that zypper installs, in everything that runs: the commit plugin and its report.
+
+When zypper has installed, updated or removed a live patch package, zypp-livepatch's commit plugin applies what is
+installed now to all running processes, tells the result in one line, and leaves a report.
+"""

@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """List the threads that a transition waits for.
 
-One line per thread: process id and thread id. With -v also the process's command line, with -vv what the
-thread does in the kernel, if the kernel tells. Prints nothing when no transition is going on.
+One line per thread: process id and thread id. Prints nothing when no transition is going on. Threads that this
+user may not look at are counted on standard error.
+
+Exit status: 0 when the list is printed, and be it empty.
+
+Examples:
+  klp blocking -v
+  klp blocking | cut -d' ' -f1 | sort -u
 """
 
 from __future__ import annotations
@@ -19,7 +25,9 @@ from klp.output import add_common, remark
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    add_common(parser)
+    add_common(
+        parser, verbose="show the process's command line, too; -vv: and what the thread does in the kernel"
+    )
 
 
 def run(options: argparse.Namespace) -> ExitStatus:

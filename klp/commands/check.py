@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Say through the exit status whether a transition is going on.
 
-For scripts: prints nothing, and exits with 0 if the kernel is ready, 1 while a transition is going on,
-another status if that cannot be told.
+For scripts: nothing is printed.
+
+Exit status:
+  0   the kernel is ready: no transition is going on
+  1   a transition is going on
+  66  or higher: it cannot be told, and standard error says why
+
+Examples:
+  while klp check; [ $? = 1 ]; do sleep 1; done
 """
 
 from __future__ import annotations

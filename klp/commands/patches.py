@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """List the kernel's live patches.
 
-One name per line. With -v also whether the live patch is active and, from the changelog of the RPM that owns
-its module, the CVEs and bugs that it fixes.
+One name per line, whether the live patch is switched on or not.
+
+Exit status: 0 when the list is printed, and be it empty; 1 when -v could not read the rpm database: then only what
+the kernel says is printed.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from klp.package import LivePatchPackage, find_packages
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    add_common(parser)
+    add_common(
+        parser, verbose="show if it is active, its RPM, and the CVEs and bugs that its changelog names"
+    )
 
 
 def run(options: argparse.Namespace) -> ExitStatus:

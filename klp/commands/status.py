@@ -3,6 +3,8 @@
 
 Prints 'ready' when every thread runs with the live patches as they are switched, 'in_progress' while the
 kernel still moves threads to a live patch or off it. A kernel without live patches is ready.
+
+Exit status: 0 when the answer is printed, whichever it is; 66 or higher when it cannot be told.
 """
 
 from __future__ import annotations

@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Show until when products and packages are maintained.
 
-Without words: all products, and the packages whose end of support the lifecycle data packages name. With
-names: these packages. Exits with 0, with 1 if a named package is not installed or there is nothing to
-show, with 2 if something went wrong.
+Without a name: all installed products, and the packages for which lifecycle data files name an end. With names:
+these packages.
 
-Repositories are not read yet: that an update or a successor is available is not told, and a package that
-follows its product shows '-'.
+Repositories are not read yet: available updates and successors are not shown, and a package that is maintained
+as long as its product shows '-'.
+
+Exit status:
+  0   the report is shown
+  1   a named package is not installed, or there is nothing to show
+  2   something went wrong; the report lacks something or is not there
+
+Examples:
+  zypper lifecycle
+  zypper lifecycle --days=90
+  zypper lifecycle -v openssl-3 kernel-default
 """
 
 from __future__ import annotations
@@ -30,16 +39,16 @@ _LIMITS = "available updates and successors are not looked for yet"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help="installed packages to look up")
+    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help="the name of an installed package")
     parser.add_argument("--days", type=_days, metavar="N", help="only what ends within N days from now")
     parser.add_argument("--date", type=_date, metavar="YYYY-MM-DD", help="only what ends before this date")
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="name the data file and line of each date"
+        "-v", "--verbose", action="store_true", help="show the data file and line each date comes from"
     )
-    parser.add_argument("--root", default="/", metavar="DIR", help="look at the system under DIR")
-    parser.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
-    parser.add_argument("--save", metavar="FILE", help="not there yet, refused")
-    parser.add_argument("--diff", metavar="FILE", help="not there yet, refused")
+    parser.add_argument("--root", default="/", metavar="DIR", help="look at the system installed under DIR")
+    parser.add_argument("--json", action="store_true", help="for programs (docs/json.md)")
+    parser.add_argument("--save", metavar="FILE", help="refused: not there yet")
+    parser.add_argument("--diff", metavar="FILE", help="refused: not there yet")
 
 
 def run(options: argparse.Namespace) -> ExitStatus:

@@ -4,8 +4,14 @@
 Every commit of zypper with live patch packages in it leaves a report: which packages and containers, which
 processes run the fixed functions, and why others do not. Without options the newest one is shown.
 
-Exit status: 0 all processes run the fixed functions, 1 some do not or the work is not finished, 2 there is
-no report.
+Exit status:
+  0   all is done; what is left out has no live patch or is left out on request
+  1   something could not be patched, or the work is not finished
+  2   there is no report
+
+Examples:
+  zypper livepatch report
+  zypper livepatch report --last=2
 """
 
 from __future__ import annotations
@@ -39,14 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``zypper livepatch report`` understands."""
     from host.arguments import positive_integer
 
-    parser.add_argument("--json", action="store_true", help="for programs: the report as it is in its file")
+    parser.add_argument(
+        "--json", action="store_true", help="for programs (docs/json.md): the report as it is in its file"
+    )
     parser.add_argument(
         "--last",
         type=positive_integer,
         metavar="N",
         help="the Nth newest report; 1 is the newest and the default",
     )
-    parser.add_argument("--file", metavar="FILE", help="a report in any other place")
+    parser.add_argument("--file", metavar="FILE", help="show the report in this file")
 
 
 def run(options: argparse.Namespace) -> ExitStatus:
