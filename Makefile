@@ -4,7 +4,7 @@ VENV := .venv
 # two at a time, and what one file has in one process
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: setup demo test bench clean
+.PHONY: setup demo test bench docs clean
 
 # compiled here, as the installed package is: where PYTHONDONTWRITEBYTECODE is set, every start would compile anew
 setup: $(VENV)/.ready
@@ -23,6 +23,9 @@ test: setup
 
 bench: setup
 	$(VENV)/bin/python -m tests.bench
+
+docs: setup
+	@$(VENV)/bin/python -m spec.generate build
 
 clean:
 	rm -rf $(VENV) build *.egg-info

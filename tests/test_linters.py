@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "ulp": {"lifecycle", "host"},
     "klp": {"lifecycle", "host"},
     "zypp_plugin": {"ulp", "klp", "lifecycle", "host"},
+    "spec": {"zypp_plugin", "ulp", "klp", "lifecycle", "host"},
 }
 LONGEST = 400  # lines of a module of ours
 
