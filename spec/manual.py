@@ -8,7 +8,7 @@ import datetime
 import re
 from collections.abc import Iterable
 
-from host.arguments import Parser, explanation, value_name
+from host.arguments import Parser, explanation, invocation, value_name
 from host.command_line import PROJECT, VERSION
 from spec.documents import EXAMPLES, EXIT_STATUS, Block, blocks, exit_statuses
 from spec.programs import Program
@@ -21,7 +21,7 @@ _HEAD = """\
 _AT_THE_END = (EXIT_STATUS, EXAMPLES)  # of a command's section, after its options
 _ORDER = (
     "Every command has them. Options and other words may come in any order; what follows -- is no option. "
-    "The name of a long option may be cut short as long as it fits no other."
+    "The name of a long option may be cut short where it is clear which one is meant."
 )
 
 
@@ -99,7 +99,7 @@ def _options(actions: Iterable[argparse.Action]) -> list[str]:
 
 def _invocation(action: argparse.Action) -> str:
     if not action.option_strings:
-        return italic(value_name(action))
+        return italic(invocation(action))
     text = ", ".join(map(bold, action.option_strings))
     if action.nargs == 0:
         return text

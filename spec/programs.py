@@ -18,6 +18,7 @@ from host.arguments import Parser
 from host.command_line import load
 from klp import sysfs
 from lifecycle import data, products
+from ulp import installed
 from zypp_plugin import archive
 
 Entry = tuple[str, str]  # what is named, and what it is
@@ -80,10 +81,8 @@ PROGRAMS = (
         package="ulp.commands",
         commands=ulp.cli.COMMANDS,
         files=(
-            (
-                "/proc/PID/maps",
-                "What a process maps; patches of the direct engine are mappings of their own.",
-            ),
+            (f"/{installed.DIRECTORY}/PACKAGE/", "The live patches of a package."),
+            (f"/{installed.MOVED}/", "Copies of them on transactional systems."),
             _CONFIGURATION,
             _DOCUMENTS,
         ),

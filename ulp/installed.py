@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ulp.container import Container
 
 DIRECTORY = "usr/lib64"
-_MOVED = "var/livepatches"
+MOVED = "var/livepatches"
 _HINT = "livepatch"  # in the path of every live patch that SUSE makes
 _MAX_DEPTH = 4
 _MAX_FILES = 4096  # in the directory of one package
@@ -71,7 +71,7 @@ def number(path: str) -> int:
 
 
 def _everywhere(root: str, tell: Callable[[str, OSError], None]) -> Iterator[str]:
-    for parent in (DIRECTORY, _MOVED):
+    for parent in (DIRECTORY, MOVED):
         directory = os.path.join(root, parent)
         try:
             with os.scandir(directory) as entries:

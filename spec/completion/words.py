@@ -46,10 +46,12 @@ class Command:
 # The names of values in --help. Each has to be here: tests/spec/test_completion.py
 VALUES = {
     "CONTAINER": Value(files="*.so"),
+    "DEBUGINFO": Value(files="*"),
     "DESCRIPTION": Value(files="*.dsc"),
     "DIR": Value(files="*/"),
     "FILE": Value(files="*"),
-    "LIBRARY": Value(words=("target",), files="*.so*"),
+    "ID": Value(),
+    "LIBRARY": Value(files="*.so*"),
     "N": Value(),
     "PACKAGE": Value(),
     "PREFIX": Value(files="*/"),
@@ -57,6 +59,7 @@ VALUES = {
     "USER": Value(special="users"),
     "X": Value(special="processes"),
     "YYYY-MM-DD": Value(),
+    "target|LIBRARY": Value(words=("target",), files="*.so*"),
 }
 
 

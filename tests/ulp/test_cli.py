@@ -22,8 +22,9 @@ def test_help_of_the_program() -> None:
         A live patch is a container: a shared object with new functions for one build of
         a library or program, which it names by its build-id. Applied to a process, the
         new functions run from the next call on. The process goes on running and keeps
-        its pid; nothing has to be preloaded or restarted. All that was done is recorded
-        in the process itself, so it can be listed, checked and taken back at any time.
+        its pid; nothing has to be preloaded or restarted. A process that preloads
+        libpulp is patched through libpulp. All that was done is recorded in the process
+        itself, so it can be listed, checked and taken back at any time.
 
         Commands:
           trigger         Apply live patches to running processes, or take them back.

@@ -69,7 +69,7 @@ def add_arguments(parser: Parser) -> None:
     add("-R", "--root", default="", metavar="PREFIX", help="what the processes see before these paths")
     add = parser.add_argument_group("What to do").add_argument
     add("--revert", action="store_true", help="take these live patches back instead of applying them")
-    add("--revert-all", default="", metavar="LIBRARY",
+    add("--revert-all", default="", metavar="target|LIBRARY",
         help="take all live patches of the library back, of the containers' own with 'target'; "
         "containers are applied in the same stop")  # fmt: skip
     add("--dry-run", action="store_true", help="say what would happen; nothing stops, nothing changes")
