@@ -10,13 +10,55 @@ import pytest
 
 from tests.support import libpulp
 from tests.support.libpulp import needs_libpulp, padded_library, preloaded
-from tests.support.livepatches import REVERTED, SUCCESS, ten_functions, trigger
-from tests.support.targets import caller
+from tests.support.livepatches import (
+    NEW,
+    OLD,
+    REVERTED,
+    SUCCESS,
+    Said,
+    live_patch,
+    ten_functions,
+    trigger,
+    ulp,
+)
+from tests.support.targets import Slot, caller, compiled, program
 
 pytestmark = needs_libpulp
 
 NAME = f"libpulpengine{os.getpid()}.so.0"
-BEFORE = tuple(range(100, 110))
+REPLACED = ("SUCCESS", "replaced")
+FIX = "long new_0(void) { return 500; }\n"
+
+# one thread calls, the other loads a library each time it is told to
+LOADER = r"""
+#include "board.h"
+#include <dlfcn.h>
+long answer_0(void);
+volatile long shared_rounds;
+static void *load(void *unused) {
+    for (;;) {
+        shared_rounds++;
+        if (GET(STAGE) > GET(SENT)) {
+            void *library = dlopen("libutil.so.1", RTLD_NOW);
+            if (library) dlclose(library);
+            SET(SENT, GET(STAGE));
+        }
+        nap(1000);
+    }
+    return unused;
+}
+int main(int count, char **words) {
+    pthread_t thread;
+    board_open(count, words);
+    pthread_create(&thread, 0, load, 0);
+    board_ready();
+    for (;;) {
+        SET(ANSWERS, answer_0());
+        ADD(ROUNDS, 1);
+        nap(1000);
+    }
+}
+"""
 
 
 @pytest.fixture
@@ -24,21 +66,124 @@ def library() -> Path:
     return padded_library(name=NAME)
 
 
-@pytest.mark.parametrize("flags", [(), ("-DTHREADS=7",)])
-def test_apply_and_revert(library: Path, flags: tuple[str, ...]) -> None:
-    first = ten_functions(500, library=library)
-    second = ten_functions(700, library=library)
-    with preloaded(caller(library, *flags)) as process:
+def verdicts(said: Said) -> list[tuple[str, str]]:
+    return [(row["outcome"], row["reason"]) for row in said.rows]
+
+
+@pytest.mark.parametrize("words", [(), ("sleepers=7",)])
+def test_both_tools_on_one_process(library: Path, words: tuple[str, ...]) -> None:
+    first, second = ten_functions(500, library=library), ten_functions(700, library=library)
+    with preloaded(caller(library), *words) as process:
         said = trigger(process, first)
-        assert (said.row["outcome"], said.row["reason"]) == SUCCESS, said
+        assert said.verdict == SUCCESS, said
         assert said.row["engine"] == "pulp"
         assert process.answers(10) == tuple(range(500, 510))
-        said = trigger(process, second)
-        assert (said.row["outcome"], said.row["reason"]) == SUCCESS, said
+        assert first.name in libpulp.libpulp("patches", "-p", str(process.pid)).stdout
+        libpulp.apply(process, second)
         assert process.answers(10) == tuple(range(700, 710))
-        libpulp.revert(process, second)
+        assert ulp("check", "-p", str(process.pid), second).status == 0
+        said = trigger(process, "--revert", second)
+        assert said.verdict == REVERTED, said
         assert process.answers(10) == tuple(range(500, 510))
-        said = trigger(process, "--revert", first)
-        assert (said.row["outcome"], said.row["reason"]) == REVERTED, said
-        assert process.answers(10) == BEFORE
-        print(said)
+        libpulp.revert(process, first)
+        assert process.answers(10) == OLD
+        assert trigger(process, "--revert", first).verdict == ("SKIPPED", "not-applied")
+
+
+def test_an_older_live_patch_comes_off_below_a_newer_one(library: Path) -> None:
+    first, second = ten_functions(500, library=library), ten_functions(700, library=library)
+    with preloaded(caller(library)) as process:
+        assert trigger(process, first).verdict == trigger(process, second).verdict == SUCCESS
+        assert trigger(process, "--revert", first).verdict == REVERTED
+        assert process.answers(10) == tuple(range(700, 710))
+        assert trigger(process, "--revert", second).verdict == REVERTED
+        assert process.answers(10) == OLD
+
+
+def test_one_container_in_the_place_of_all(library: Path) -> None:
+    first, second = ten_functions(500, library=library), ten_functions(700, library=library)
+    third = ten_functions(200, library=library)
+    with preloaded(caller(library)) as process:
+        libpulp.apply(process, first)
+        assert trigger(process, second).verdict == SUCCESS
+        said = trigger(process, "--revert-all=target", third)
+        assert said.verdict == REPLACED, said
+        assert said.row["reverted"] == [second.name, first.name]
+        assert process.answers(10) == NEW
+        assert trigger(process, f"--revert-all={library.name}").verdict == REVERTED
+        assert process.answers(10) == OLD
+
+
+@pytest.mark.parametrize(
+    ("constructor", "reason"), [("for (;;) pause();", "no-end"), ("*(volatile int *)8 = 1;", "libpulp")]
+)
+def test_a_constructor_that_does_not_return(library: Path, constructor: str, reason: str) -> None:
+    """The process goes on, its other threads may load libraries, and libpulp takes other live patches."""
+    bad = live_patch(
+        library,
+        f"#include <unistd.h>\n__attribute__((constructor)) static void stay(void) {{ {constructor} }}\n{FIX}",
+        {"answer_0": "new_0"},
+        name="stays_livepatch1.so",
+    )
+    good = live_patch(library, FIX, {"answer_0": "new_0"}, name="good_livepatch2.so")
+    with preloaded(compiled(LOADER, "-pthread", name="loader", libraries=[library])) as process:
+        said = trigger(process, "--engine=pulp", "--timeout", "1", bad)
+        assert said.verdict == ("ERROR", reason), said
+        assert process.answers() == OLD[:1]
+        process[Slot.STAGE] += 1
+        process.until(lambda: process[Slot.SENT] == process[Slot.STAGE], "another thread to load a library")
+        assert set(process.threads().values()) <= {"S", "R"}
+        assert bad.name not in libpulp.libpulp("patches", "-p", str(process.pid)).stdout
+        assert trigger(process, "--engine=pulp", good).verdict == SUCCESS
+        assert process.answers() == (500,)
+        process[Slot.STAGE] += 1
+        process.until(lambda: process[Slot.SENT] == process[Slot.STAGE], "another thread to load a library")
+
+
+def test_a_constructor_that_waits_for_another_thread(library: Path) -> None:
+    """It could wait for ever while all threads stand; so they are let go after a moment."""
+    source = f"""
+    #include <unistd.h>
+    extern volatile long shared_rounds;
+    __attribute__((constructor)) static void wait(void) {{
+        long then = shared_rounds;
+        while (shared_rounds < then + 5) usleep(1000);
+    }}
+    {FIX}"""
+    container = live_patch(library, source, {"answer_0": "new_0"}, name="waits_livepatch1.so")
+    with preloaded(compiled(LOADER, "-pthread", "-rdynamic", name="loader", libraries=[library])) as process:
+        said = trigger(process, "--engine=pulp", container)
+        assert said.verdict == SUCCESS, said
+        assert process.answers() == (500,)
+
+
+def test_what_libpulp_cannot_is_done_from_outside(tmp_path: Path, library: Path) -> None:
+    """A container that the process does not see under its path."""
+    with preloaded(caller(library)) as process:
+        said = trigger(process, "-R", "/nowhere", ten_functions(200, library=library))
+        assert said.verdict == SUCCESS, said
+        assert said.row["engine"] == "direct"
+        assert process.answers(10) == NEW
+
+
+def test_another_build_is_refused_before_anything_is_touched(library: Path) -> None:
+    other = padded_library("-DOTHER", name=NAME)
+    with preloaded(caller(library)) as process:
+        before = libpulp.libpulp("messages", "-p", str(process.pid)).stdout
+        said = trigger(process, "--engine=pulp", ten_functions(200, library=other))
+        assert said.verdict == ("SKIPPED", "build-id-mismatch"), said
+        assert libpulp.libpulp("messages", "-p", str(process.pid)).stdout == before
+        assert process.answers(10) == OLD
+
+
+@pytest.mark.parametrize("interval", [200, 1000])
+def test_a_timer_that_never_rests(library: Path, interval: int) -> None:
+    """80 of 80; libpulp's own tool takes a signal for the end of its call."""
+    first = ten_functions(200, library=library)
+    with preloaded(program("timers", library), f"interval={interval}") as process:
+        for _ in range(40):
+            assert trigger(process, "--engine=pulp", first).verdict == SUCCESS
+            assert process.answers() == NEW[:1]
+            assert trigger(process, "--engine=pulp", "--revert", first).verdict == REVERTED
+            assert process.answers() == OLD[:1]
+        assert set(process.threads().values()) <= {"S", "R"}
