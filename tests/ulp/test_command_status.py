@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from tests.support import libpulp
 from tests.support.containers import build_container
 from tests.support.documentation import contradictions
-from tests.support.livepatches import Said, build_id, trigger, ulp
+from tests.support.libpulp import needs_libpulp, padded_library, preloaded
+from tests.support.livepatches import Said, build_id, ten_functions, trigger, ulp
 from tests.support.targets import Slot, answers_library, caller, held, running, workshop
 from tests.support.users import NOBODY, ordinary_user
 from ulp.container import read
@@ -330,3 +332,28 @@ def test_process_one_is_named_when_it_is_left_out(root: Path, library: Path) -> 
         assert said.status == 1
         assert "; 1 cannot: process 1 is left out unless configured (caller 1)." in said.stdout
         assert "hint: With process-one = yes " in said.stderr
+
+
+@needs_libpulp
+def test_processes_with_libpulp() -> None:
+    """Patched by its own tool, not patched, and disabled by their user: seen as all others are."""
+    library = padded_library(name=f"libpulp{NAME}")
+    container = ten_functions(200, library=library)
+    with (
+        preloaded(caller(library)) as theirs,
+        preloaded(caller(library)) as open_,
+        preloaded(caller(library)) as disabled,
+        running(caller(library)) as direct,
+    ):
+        libpulp.apply(theirs, container)
+        libpulp.libpulp("set_patchable", "-p", str(disabled.pid), "disable")
+        assert trigger(direct, container).status == 0
+        said = ulp("status", "--json", container)
+        found = {row["pid"]: row for row in json.loads(said.stdout)["processes"]}
+        assert said.status == 1 and len(found) == 4
+        for pid, engine in ((theirs.pid, "pulp"), (direct.pid, "direct")):
+            assert found[pid]["state"] == "patched"
+            assert [held["engine"] for held in found[pid]["patches"]] == [engine]
+        assert (found[open_.pid]["state"], found[open_.pid]["reason"]) == ("unpatched", "would-change")
+        assert (found[disabled.pid]["state"], found[disabled.pid]["reason"]) == ("unpatched", "disabled")
+        assert f"1 cannot: {Reason.DISABLED.sentence} (caller {disabled.pid})" in said.stdout
