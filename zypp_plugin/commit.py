@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 
-from ulp.installed import containers_of
 from zypp_plugin import transaction
 
 TYPE_CHECKING = False
@@ -62,6 +61,7 @@ class Commit:
         self._kinds = self._classify(self._steps)
         if not self._kinds:
             return
+        from ulp.installed import containers_of
         from zypp_plugin.lookup import installed_versions
 
         self._versions, self._problem = installed_versions(list(self._kinds), root=self._root)
@@ -178,9 +178,11 @@ def _load_all() -> None:
     import time
 
     from host import config, errors, rpmdb, terminal
+    from ulp import installed
     from zypp_plugin import channel, handoff, job, journal, lookup, screen
 
-    del channel, config, configparser, errors, handoff, job, journal, lookup, rpmdb, screen, terminal, time
+    del channel, config, configparser, errors, handoff, installed, job, journal, lookup, rpmdb, screen
+    del terminal, time
 
 
 def _root() -> str:

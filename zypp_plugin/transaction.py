@@ -16,8 +16,6 @@ from __future__ import annotations
 import json
 import re
 
-from ulp.installed import containers_of
-
 USERSPACE = "userspace"
 KERNEL = "kernel"
 _KERNEL_PACKAGE = re.compile(
@@ -84,4 +82,6 @@ def kind_of(name: str, *, root: str) -> str:
 
 def has_containers(name: str, *, root: str) -> bool:
     """Tell whether the directory of package ``name`` holds a live patch container."""
+    from ulp.installed import containers_of
+
     return next(containers_of(name, root=root), None) is not None
