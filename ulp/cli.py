@@ -15,6 +15,7 @@ COMMANDS = (
     "check",
     "status",
     "messages",
+    "set_patchable",
     "dump",
     "packer",
     "post",

@@ -24,8 +24,6 @@ _NOT_CONCERNED = frozenset(
     }
 )
 _NO_PROCESS = frozenset({Reason.KERNEL_THREAD, Reason.PROCESS_GONE})  # what nobody looks for in a report
-# What says that a process should have been changed and was not, though whoever left it out had a reason.
-_NOT_DONE = frozenset({Reason.DISABLED, *(reason for reason in Reason if reason.outcome is Outcome.ERROR)})
 _THREADS_NAMED = 8  # of the threads in one busy function
 
 
@@ -210,15 +208,14 @@ def row(result: Result) -> dict[str, object]:
     }
 
 
-def exit_status(reasons: Collection[Reason]) -> ExitStatus | None:
-    """Return how a command ends that could not change every process; None where nothing stood in the way."""
-    failures = _NOT_DONE.intersection(reasons)
+def exit_status(*, done: bool, failures: Collection[Reason]) -> ExitStatus:
+    """Return how a command ends that was ``done`` with some processes, and failed with others for these reasons."""
     if not failures:
-        return None
-    if any(reason.outcome is Outcome.SUCCESS or reason is Reason.ALREADY_APPLIED for reason in reasons):
+        return ExitStatus.OK
+    if done:
         return ExitStatus.PARTLY
     alone = {Reason.NOT_PERMITTED: ExitStatus.NOT_PERMITTED, Reason.INTERNAL: ExitStatus.INTERNAL}
-    return alone.get(next(iter(failures)), ExitStatus.FAILED) if len(failures) == 1 else ExitStatus.FAILED
+    return next((alone[each] for each in alone if {each} == set(failures)), ExitStatus.FAILED)
 
 
 REMEDIES = {

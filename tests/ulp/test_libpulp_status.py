@@ -17,26 +17,24 @@ from ulp.result import Outcome, Reason, Result
 if TYPE_CHECKING:
     from tests.ulp.conftest import Ulp
 
-DONE = (Reason.APPLIED, Reason.REPLACED, Reason.REVERTED, Reason.ALREADY_APPLIED)
-REFUSED = (Reason.STACK_BUSY, Reason.DISABLED, Reason.NOT_PERMITTED, Reason.INTERNAL)
-
 
 @pytest.mark.parametrize(
-    ("reasons", "status"),
+    ("done", "failures", "status"),
     [
-        ([], None),
-        ([*DONE, Reason.NOT_APPLIED, Reason.NO_SUCH_LIBRARY, Reason.BUILD_ID_MISMATCH], None),
-        *(([done, refused], ExitStatus.PARTLY) for done in DONE for refused in REFUSED),
-        ([Reason.STACK_BUSY], ExitStatus.FAILED),
-        ([Reason.STACK_BUSY, Reason.NOT_APPLIED, Reason.NO_SUCH_LIBRARY], ExitStatus.FAILED),
-        ([Reason.DISABLED], ExitStatus.FAILED),
-        ([Reason.NOT_PERMITTED, Reason.NOT_PERMITTED], ExitStatus.NOT_PERMITTED),
-        ([Reason.INTERNAL, Reason.BUILD_ID_MISMATCH], ExitStatus.INTERNAL),
-        ([Reason.INTERNAL, Reason.NOT_PERMITTED], ExitStatus.FAILED),
+        (False, [], ExitStatus.OK),
+        (True, [], ExitStatus.OK),
+        (True, [Reason.STACK_BUSY], ExitStatus.PARTLY),
+        (True, [Reason.NOT_PERMITTED], ExitStatus.PARTLY),
+        (False, [Reason.STACK_BUSY, Reason.LOADING], ExitStatus.FAILED),
+        (False, [Reason.NOT_PERMITTED], ExitStatus.NOT_PERMITTED),
+        (False, [Reason.INTERNAL], ExitStatus.INTERNAL),
+        (False, [Reason.INTERNAL, Reason.NOT_PERMITTED], ExitStatus.FAILED),
     ],
 )
-def test_status_of_a_change(reasons: list[Reason], status: ExitStatus | None) -> None:
-    assert report.exit_status(set(reasons)) is status
+def test_status_of_a_change_in_many_processes(
+    done: bool, failures: list[Reason], status: ExitStatus
+) -> None:
+    assert report.exit_status(done=done, failures=failures) is status
 
 
 def results(*reasons: Reason) -> list[Result]:

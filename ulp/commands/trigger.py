@@ -33,7 +33,7 @@ from host.errors import ExitStatus, UsageError
 from host.terminal import paint, progress, sanitize
 from ulp import libpulp_status, report, selection
 from ulp.engines import Change, Consistency, EngineName, Settings
-from ulp.result import Reason, Result
+from ulp.result import Outcome, Reason, Result
 
 if TYPE_CHECKING:
     from host.arguments import Parser
@@ -291,5 +291,8 @@ def _status(options: argparse.Namespace, processes: Sequence[report.Process]) ->
         named = options.revert and options.process
         return libpulp_status.of_results(r for r in results if named or r.reason is not Reason.NOT_APPLIED)
     reasons = {result.reason for result in results}
-    nothing = bool(options.process or options.user) and reasons <= _LEFT_ALONE
-    return report.exit_status(reasons) or (ExitStatus.NOTHING_MATCHED if nothing else ExitStatus.OK)
+    failures = {each for each in reasons if each.outcome is Outcome.ERROR or each is Reason.DISABLED}
+    if not failures and (options.process or options.user) and reasons <= _LEFT_ALONE:
+        return ExitStatus.NOTHING_MATCHED
+    done = any(each.outcome is Outcome.SUCCESS or each is Reason.ALREADY_APPLIED for each in reasons)
+    return report.exit_status(done=done, failures=failures)
