@@ -59,6 +59,7 @@ VALUES = {
     "USER": Value(special="users"),
     "X": Value(special="processes"),
     "YYYY-MM-DD": Value(),
+    "enable|disable": Value(words=("enable", "disable")),
     "target|LIBRARY": Value(words=("target",), files="*.so*"),
 }
 
