@@ -14,6 +14,7 @@ from ulp.arch import x86_64 as arch
 PAD: Final = 14  # bytes before the entry
 LONGEST: Final = PAD + 6  # bytes with the entry, ENDBR64 included
 _ENDBR64: Final = b"\xf3\x0f\x1e\xfa"
+ENDBR64_SIZE: Final = len(_ENDBR64)
 _JUMP: Final = b"\xff\x25\x00\x00\x00\x00"  # jmp *0(%rip), the new function's address follows
 _BACK: Final = b"\xeb\xf0"  # jmp to the pad
 _BACK_ENDBR64: Final = _ENDBR64 + b"\xeb\xec"

@@ -39,6 +39,7 @@ class _Plan(NamedTuple):
     steps: tuple[Step, ...]
     reverted: tuple[Patch, ...]
     ranges: Ranges
+    entries: frozenset[int]  # of the functions that change
     inside: tuple[int, ...]  # where no thread may go on
 
 
@@ -72,6 +73,7 @@ class PulpChange(Attempt):
             plan.steps,
             objects=objects,
             place=find_place(process, objects, libpulp.symbols[abi.INSTRUCTIONS]),
+            entries=plan.entries,
             watch=watch,
             before=refuse_calls,
             suspend_seccomp=self._settings.suspend_seccomp,
@@ -118,6 +120,7 @@ class PulpChange(Attempt):
             reverted=reverted,
             # a word that is the function's address itself is a pointer to it, not a call inside of it
             ranges=Ranges((start + 1, max(size - 1, 0), name) for start, size, name in functions),
+            entries=frozenset(start for start, _, _ in functions),
             inside=tuple(address for start, _, _ in functions for address in arch.inside(start)),
         )
 

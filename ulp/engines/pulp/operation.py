@@ -8,14 +8,16 @@ after a while all but the calling thread are let go, and stopped once more when 
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Final, NamedTuple
 
+from host.procfs import Mapping
 from ulp.engines.pulp import abi, abort, queue, volunteer
 from ulp.engines.pulp.call import Caller, Crashed, Place, function_of_stub
 from ulp.engines.pulp.library import Libpulp
-from ulp.memory import Memory, Unreadable, Unwritable
+from ulp.memory import Unreadable, Unwritable
 from ulp.process import Object, Process
 from ulp.result import Damaged, Reason, Refusal
 from ulp.standstill.busy import Watch
@@ -49,17 +51,19 @@ class Operation:
         *,
         objects: Sequence[Object],
         place: Place,
+        entries: Container[int],
         watch: Watch,
         before: Callable[[], None],
         suspend_seccomp: bool,
     ) -> None:
-        """``before`` is called when all threads stand, and raises what forbids the change."""
+        """``entries``: the functions that change. ``before`` is called when all stand, and raises what forbids it."""
         self._process = process
         self._memory = process.memory
         self._libpulp = libpulp
         self._steps = steps
         self._objects = objects
         self._place = place
+        self._entries = entries
         self._watch = watch
         self._before = before
         self._suspend_seccomp = suspend_seccomp
@@ -164,7 +168,7 @@ class Operation:
 
     def _execute(self) -> None:
         try:
-            carry_out(self._memory, self._queue, self._process)
+            carry_out(self._process, self._queue, entries=self._entries)
         except (Damaged, Unreadable) as error:
             raise Refusal(Reason.LIBPULP, str(error)) from error
         except Unwritable as error:
@@ -228,17 +232,22 @@ class Operation:
             self._process.refresh()
 
 
-def carry_out(memory: Memory, address: int, process: Process) -> None:
+def carry_out(process: Process, address: int, *, entries: Container[int] = ()) -> None:
     """Write what the queue at an address asks for and empty it; everything has to stand.
 
-    Raises Damaged and Unreadable with nothing written, Unwritable.
+    ``entries`` are addresses of functions of libraries, as far as they are known. Raises Damaged and Unreadable with
+    nothing written, Unwritable.
     """
-    process.refresh()  # what has just been loaded is to be written into
-    writes = queue.read(memory, address)
-    queue.check(memory, writes, process.mappings)
+
+    def mappings() -> Sequence[Mapping]:  # with what has just been loaded
+        process.refresh()
+        return process.mappings
+
+    writes = queue.read(process.memory, address)
+    queue.refuse_foreign(process.memory, writes, entries=entries, mappings=functools.cache(mappings))
     for write in writes:
-        memory.write(write.address, write.data)
-    queue.clear(memory, address)
+        process.memory.write(write.address, write.data)
+    queue.clear(process.memory, address)
 
 
 def _sum(first: Pause, second: Pause) -> Pause:

@@ -7,12 +7,12 @@ An instruction starts with a byte of type and three of size. Source: libpulp's i
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ulp.arch.x86_64_pulp import is_prologue
+from ulp.arch.x86_64_pulp import ENDBR64_SIZE, PAD, is_prologue
 from ulp.engines.pulp import abi
-from ulp.memory import Memory, Unreadable
+from ulp.memory import Memory
 from ulp.result import Damaged
 
 if TYPE_CHECKING:
@@ -66,21 +66,27 @@ def read(memory: Memory, queue: int) -> tuple[Write, ...]:
     return tuple(writes)
 
 
-def check(memory: Memory, writes: Sequence[Write], mappings: Sequence[Mapping]) -> None:
-    """See that the writes are what libpulp asks for; raises Damaged.
+def refuse_foreign(
+    memory: Memory,
+    writes: Sequence[Write],
+    *,
+    entries: Container[int],
+    mappings: Callable[[], Sequence[Mapping]],
+) -> None:
+    """See that the writes are what libpulp asks for; raises Damaged and Unreadable.
 
     In code that is only a function's entry, diverted or restored; whatever else a process has put into its own queue
-    is not written for it into what it may not write itself.
+    is not written for it into what it may not write itself. ``entries`` are functions that are known to be code; what
+    is elsewhere is looked up in the ``mappings``, which are asked for only then.
     """
     for write in writes:
-        first, last = (_permissions(mappings, write.address + offset) for offset in (0, len(write.data) - 1))
-        if "x" not in first + last:
-            continue
-        try:
-            now = memory.read(write.address, len(write.data))
-        except Unreadable as error:
-            raise Damaged("its instruction queue wants to write where nothing is mapped") from error
-        if first != last or not is_prologue(now, write.data):
+        known = {write.address + PAD, write.address, write.address - ENDBR64_SIZE}
+        is_code = any(entry in entries for entry in known)
+        if not is_code:
+            ends = (write.address, write.address + len(write.data) - 1)
+            permissions = [_permissions(mappings(), address) for address in ends]
+            is_code = any("x" in each for each in permissions)
+        if is_code and not is_prologue(memory.read(write.address, len(write.data)), write.data):
             raise Damaged(f"its instruction queue wants to write foreign code at {write.address:#x}")
 
 

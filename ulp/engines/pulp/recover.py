@@ -60,7 +60,7 @@ def finish(process: Process, libpulp: Libpulp) -> None:
     watch = Watch(process, ranges=Ranges(()), inside=inside)
 
     def act() -> None:
-        carry_out(memory, address, process)
+        carry_out(process, address)
         if libpulp.error_state == _POISONED:
             memory.write(libpulp.symbols[abi.ERROR_STATE], struct.pack("<i", 0))
 
