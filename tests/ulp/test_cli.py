@@ -34,6 +34,8 @@ def test_help_of_the_program() -> None:
           status          Say which processes run the fixed functions, and why the
                           others do not.
           messages        Show what libpulp has noted in a process.
+          set_patchable   Enable or disable live patching through libpulp in running
+                          processes.
           dump            Show what is in a live patch container.
           packer          Make a live patch container from a shared object and its
                           description.

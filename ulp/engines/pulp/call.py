@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from ulp.arch import x86_64 as arch
 from ulp.arch import x86_64_call as injected
 from ulp.arch.x86_64_call import AREA, Code, Status
-from ulp.engines.pulp import abi
+from ulp.engines.pulp.leftover import area_of
 from ulp.memory import Memory
 from ulp.process import Object, Process
 from ulp.result import Reason, Refusal
@@ -46,12 +46,6 @@ class Place(NamedTuple):
 
     code: int
     area: int
-
-
-def area_of(queue: int) -> int:
-    """Return where the data of calls lies: at the end of the memory of the instruction queue, 64-byte aligned."""
-    end = queue + abi.QUEUE_LAYOUT.size + abi.QUEUE_SIZE
-    return (end - injected.STATE_OFFSET - injected.LONGEST_STATE) & -64
 
 
 class Caller:

@@ -15,7 +15,7 @@ from ulp.arch import x86_64_pulp as arch
 from ulp.container import Container
 from ulp.engines import Consistency, EngineName
 from ulp.engines.attempt import Attempt, Busy
-from ulp.engines.pulp import abi, library, recover, state, wire
+from ulp.engines.pulp import abi, leftover, library, recover, state, wire
 from ulp.engines.pulp.call import find_place
 from ulp.engines.pulp.library import Libpulp
 from ulp.engines.pulp.operation import Operation, Step
@@ -169,7 +169,7 @@ def usable(process: Process, images: dict[bytes, Image]) -> Libpulp:
         raise Momentary(Reason.LOADING, "its libpulp is not set up yet")
     if abi.INSTRUCTIONS not in libpulp.symbols or abi.ERROR_STATE not in libpulp.symbols:
         raise Refusal(Reason.LIBPULP, f"its libpulp {libpulp.version or '(no version)'} is too old for ulp")
-    if recover.is_needed(process.memory, libpulp):
+    if leftover.is_there(process.memory, libpulp):
         recover.finish(process, libpulp)
         libpulp = libpulp._replace(error_state=0)
     if libpulp.error_state == abi.DISABLED_BY_USER:

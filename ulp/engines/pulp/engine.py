@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from ulp.engines import Change, Settings
-from ulp.engines.pulp import abi, library, recover
+from ulp.engines.pulp import abi, leftover, library, recover
 from ulp.engines.pulp.change import PulpChange
 from ulp.image import Image
 from ulp.memory import MemoryGone, Unreadable
@@ -41,7 +41,7 @@ class PulpEngine:
             try:
                 with Process(pid, images=self._images) as process:
                     libpulp = library.find(process.memory, process.mappings, self._images)
-                    if libpulp is None or not recover.is_needed(process.memory, libpulp):
+                    if libpulp is None or not leftover.is_there(process.memory, libpulp):
                         return False
                     while True:
                         try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from host import procfs
 from ulp.engines import Applied, EngineName
 from ulp.engines.finishing import finish
-from ulp.engines.pulp import abi, recover, state
+from ulp.engines.pulp import abi, leftover, state
 from ulp.engines.pulp.library import Libpulp, find
 from ulp.engines.pulp.places import Place, Places
 from ulp.image import Image, image_at
@@ -73,7 +73,7 @@ class Listing:
             if libpulp is None:
                 return None
             try:
-                if recover.is_needed(memory, libpulp):
+                if leftover.is_there(memory, libpulp):
                     problem = finish(pid, EngineName.PULP)
                     libpulp = find(memory, candidates, self._images) or libpulp
             except (Damaged, Unreadable) as error:

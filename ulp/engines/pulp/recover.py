@@ -8,16 +8,15 @@ Both this project's tool and libpulp's own can be killed between a call and the 
 from __future__ import annotations
 
 import struct
-from typing import Final
 
 from ulp.arch import x86_64_call as injected
-from ulp.arch.x86_64_call import AREA, Status
+from ulp.arch.x86_64_call import AREA
 from ulp.arch.x86_64_pulp import PAD
 from ulp.engines.pulp import abi, queue
-from ulp.engines.pulp.call import area_of
+from ulp.engines.pulp.leftover import POISONED, area_of, is_calling
 from ulp.engines.pulp.library import Libpulp
 from ulp.engines.pulp.operation import carry_out
-from ulp.memory import Memory, Unreadable
+from ulp.memory import Unreadable
 from ulp.process import Process
 from ulp.result import Damaged, Reason, Refusal
 from ulp.standstill.borrow import DirtyCave, clean_cave, find_cave
@@ -26,23 +25,6 @@ from ulp.standstill.ranges import Ranges
 from ulp.standstill.stop import Momentary, while_standing
 from ulp.standstill.tracing import run_tracing
 
-_POISONED: Final = 285  # EINSNQ
-
-
-def is_needed(memory: Memory, libpulp: Libpulp) -> bool:
-    """Say whether somebody has left work in a process; raises Unreadable and Damaged."""
-    address = libpulp.symbols.get(abi.INSTRUCTIONS)
-    return address is not None and (
-        not queue.is_empty(memory, address)
-        or libpulp.error_state == _POISONED
-        or _is_calling(memory, address)
-    )
-
-
-def _is_calling(memory: Memory, queue_address: int) -> bool:
-    status, *_ = AREA.unpack(memory.read(area_of(queue_address), AREA.size))
-    return status in {Status.CALLING, Status.DONE}
-
 
 def finish(process: Process, libpulp: Libpulp) -> None:
     """Write what the queue asks for; raises Refusal, and Momentary while a thread is in a call.
@@ -50,7 +32,7 @@ def finish(process: Process, libpulp: Libpulp) -> None:
     Has to be called with the process's lock held: a tool that is alive and at work holds it.
     """
     memory, address = process.memory, libpulp.symbols[abi.INSTRUCTIONS]
-    if _is_calling(memory, address):
+    if is_calling(memory, address):
         _end_call(process, area_of(address))
     try:
         writes = queue.read(memory, address)
@@ -61,7 +43,7 @@ def finish(process: Process, libpulp: Libpulp) -> None:
 
     def act() -> None:
         carry_out(process, address)
-        if libpulp.error_state == _POISONED:
+        if libpulp.error_state == POISONED:
             memory.write(libpulp.symbols[abi.ERROR_STATE], struct.pack("<i", 0))
 
     try:

@@ -182,8 +182,8 @@ def test_without_a_time_the_line_ends_with_the_name(library: Path, container: Pa
         ({}, "enabled", "enabled"),
         ({"error": abi.DISABLED_BY_USER}, "disabled by user", "disabled-by-user"),
         (
-            {"error": 285},
-            "disabled (internal error: Instruction queue in inconsistent state)",
+            {"error": 282},
+            "disabled (internal error: Libpulp initialization failure)",
             "internal-error",
         ),
         ({"error": 256}, "disabled (internal error: Unknown error)", "internal-error"),
