@@ -41,7 +41,7 @@ class Reason(enum.StrEnum):
     KERNEL_THREAD = "kernel-thread", "kernel thread", Outcome.SKIPPED
     PROCESS_GONE = "process-gone", "the process has ended", Outcome.SKIPPED
     PROCESS_ONE = "process-one", "process 1 is left out unless configured", Outcome.SKIPPED
-    DISABLED = "disabled", "its user has disabled live patching in it", Outcome.SKIPPED
+    DISABLED = "disabled", "Livepatching blocked by user request", Outcome.SKIPPED
     NO_LIBPULP = "no-libpulp", "Libpulp not found in target process", Outcome.SKIPPED
 
     LOADED_TWICE = "loaded-twice", "the library is loaded more than once", Outcome.ERROR

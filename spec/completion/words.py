@@ -58,8 +58,8 @@ VALUES = {
     "SECONDS": Value(),
     "USER": Value(special="users"),
     "X": Value(special="processes"),
-    "YYYY-MM-DD": Value(),
     "enable|disable": Value(words=("enable", "disable")),
+    "YYYY-MM-DD": Value(),
     "target|LIBRARY": Value(words=("target",), files="*.so*"),
 }
 
