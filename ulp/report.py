@@ -218,6 +218,11 @@ def exit_status(*, done: bool, failures: Collection[Reason]) -> ExitStatus:
     return next((alone[each] for each in alone if {each} == set(failures)), ExitStatus.FAILED)
 
 
+def is_failure(reason: Reason) -> bool:
+    """Say whether a process should have been changed and was not, be it left out by its user's wish."""
+    return reason.outcome is Outcome.ERROR or reason is Reason.DISABLED
+
+
 REMEDIES = {
     Reason.STACK_BUSY: "Try again later, with -r N or a longer --timeout; "
     "--consistency=default lets a call finish in the old code.",
@@ -228,13 +233,14 @@ REMEDIES = {
     Reason.LOCKED: "Try again when the other ulp has finished, or give it more time with --timeout.",
     Reason.OUT_OF_ORDER: "Revert the later live patch first, or all of them with --revert-all.",
     Reason.PROCESS_ONE: "With process-one = yes under [patch] in /etc/zypp-livepatch.conf process 1 is patched, too.",
+    Reason.DISABLED: "'ulp set_patchable -p PID enable' lets the process take live patches again.",
     Reason.NOT_RUNNING: "Let the process run (thaw its control group) and try again.",
 }
 
 
 def remedies(results: Iterable[Result]) -> list[str]:
-    """Return what to do about the errors among the results, each once."""
-    reasons = {result.reason for result in results if result.outcome is Outcome.ERROR}
+    """Return what to do about the failures among the results, each once."""
+    reasons = {result.reason for result in results if is_failure(result.reason)}
     known = [REMEDIES[reason] for reason in REMEDIES if reason in reasons]
     if reasons - REMEDIES.keys():
         known.append(

@@ -165,6 +165,27 @@ def test_an_error_has_its_reason_a_hint_and_status_1() -> None:
     assert said.stderr == "hint: Detach the debugger or tracer and try again.\n"
 
 
+def test_some_patched_and_some_not_is_a_status_of_its_own() -> None:
+    with sleepers(2) as (one, two), held(one.pid):
+        words = ["-p", str(one.pid), "-p", str(two.pid), str(container(200))]
+        said = ulp("trigger", *words)
+        assert said.status == 3
+        assert said.stdout.splitlines()[-1] == "ulp: Processes patched: 1, Skipped: 0, Failed: 1."
+        assert (one.answers(10), two.answers(10)) == (OLD, NEW)
+        assert ulp("trigger", *words).status == 3  # patched before counts as patched
+        assert ulp("trigger", "-p", str(one.pid), container(200)).status == 1
+
+
+def test_processes_of_a_user() -> None:
+    with running(caller(library())) as target:
+        words = ["trigger", "-u", str(os.geteuid()), "-p", str(target.pid), str(container(200))]
+        assert ulp(*words).status == 0
+        assert target.answers(10) == NEW
+        nobody = ["trigger", "--user=65534", "-p", str(target.pid), "--revert", str(container(200))]
+        assert ulp(*nobody).status == 2
+        assert target.answers(10) == NEW
+
+
 def test_another_build_is_skipped_with_both_ids_and_named_it_is_no_match() -> None:
     with running(caller(answers_library("-DOTHER=1", name=NAME))) as target:
         said = ulp("trigger", "-p", str(target.pid), container(200))

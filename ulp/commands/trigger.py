@@ -258,8 +258,9 @@ def _print_lines(
         if survey.unseen:
             print(f"ulp: {report.unseen(survey.unseen)}.")
     verb = "that would be patched" if options.dry_run else "patched"  # reverted ones, too, as libpulp has it
-    print(f"ulp: Processes {verb}: {counts.patched}, Skipped: {counts.skipped}, Failed: {counts.failed}.")
-    if counts.failed and not options.quiet:
+    skipped = counts.skipped + (counts.not_concerned if options.process else 0)  # who is named, is listed
+    print(f"ulp: Processes {verb}: {counts.patched}, Skipped: {skipped}, Failed: {counts.failed}.")
+    if not options.quiet:
         sys.stdout.flush()
         for hint in report.remedies(result for process in processes for result in process.results):
             print(f"hint: {hint}", file=sys.stderr)
@@ -291,7 +292,7 @@ def _status(options: argparse.Namespace, processes: Sequence[report.Process]) ->
         named = options.revert and options.process
         return libpulp_status.of_results(r for r in results if named or r.reason is not Reason.NOT_APPLIED)
     reasons = {result.reason for result in results}
-    failures = {each for each in reasons if each.outcome is Outcome.ERROR or each is Reason.DISABLED}
+    failures = set(filter(report.is_failure, reasons))
     if not failures and (options.process or options.user) and reasons <= _LEFT_ALONE:
         return ExitStatus.NOTHING_MATCHED
     done = any(each.outcome is Outcome.SUCCESS or each is Reason.ALREADY_APPLIED for each in reasons)
