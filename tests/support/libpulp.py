@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.containers import PADS
-from tests.support.targets import Target, answers_library, running
+from tests.support.targets import Target, answers_library, compiled, running
 
 VERSION = "0.3.17"
 VARIABLE = "ZLP_LIBPULP"
@@ -115,6 +115,11 @@ def libpulp(*words: str | Path, timeout: float = 120) -> subprocess.CompletedPro
     return subprocess.run(
         [peer().tool, *words], capture_output=True, text=True, errors="backslashreplace", timeout=timeout
     )
+
+
+def stand_in() -> Path:
+    """Our own small library with libpulp's interface (programs/standin.c), for machines without libpulp."""
+    return compiled("standin.c", "-fPIC", "-shared", "-Wl,-soname,libpulp.so.0", name="libpulp.so.0")
 
 
 def padded_library(*flags: str, name: str) -> Path:
