@@ -237,17 +237,37 @@ def test_check_answers_the_other_way_round_on_request(pair: Pair) -> None:
     assert numbers() == (0, 1, 1)
 
 
-def test_the_call_of_suses_packages_runs_unchanged(folder: Path) -> None:
-    """What their rpm helper runs at the end of an installation, where no process uses the library."""
+def installed(folder: Path) -> subprocess.CompletedProcess[str]:
+    """What SUSE's rpm helper runs at the end of an installation."""
     command = (
         f'"$ULP" trigger -R "$ROOT" --recursive -r 100 --timeout 200 --revert-all=target "{folder}/*.so"'
     )
-    done = subprocess.run(
+    return subprocess.run(
         ["sh", "-c", command],
         env={**os.environ, "ULP": str(ULP), "ROOT": ""},
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+def test_the_call_of_suses_packages_where_nobody_uses_the_library(folder: Path) -> None:
+    done = installed(folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(TOTAL.format(0, 0, 0))
+
+
+@needs_libpulp
+def test_the_call_of_suses_packages_replaces_what_libpulp_applied(pair: Pair, folder: Path) -> None:
+    applied = libpulp("trigger", "-r", "1000", "-p", str(pair.ours.pid), "lp1.so")
+    assert applied.returncode == 0, applied
+    (folder / "sub/deep/one_livepatch.so").unlink()  # a copy that sorts after its successor
+    done = installed(folder)
+    assert done.returncode == 0, done
+    lines = [f"  caller (pid: {pid}): SUCCESS {folder}/lp2.so" for pid in sorted(t.pid for t in pair)]
+    assert done.stdout.splitlines()[:2] == lines
+    assert done.stdout.endswith(TOTAL.format(2, 0, 0))
+    assert pair.answers() == NEWER
+    for target in pair:
+        held = libpulp("patches", "-p", str(target.pid)).stdout
+        assert "livepatch: lp2.so" in held and "lp1.so" not in held
