@@ -113,8 +113,6 @@ def decode(
     dependencies = tuple(reader.take(PATCH_ID_SIZE, "a dependency") for _ in range(count))
     references = tuple(_reference(reader) for _ in range(reader.count("references", _SMALLEST_REFERENCE)))
     reader.end()
-    if not units and not references:
-        reader.refuse("it changes nothing")
     if revert is not None:
         reader = _Reader(revert, where=f"{path}: its {REVERT_SECTION} section is damaged")
         if reader.heading(REVERT_TYPE) != heading:

@@ -149,8 +149,6 @@ class _Parser:
                 self._mistake(end, "the path of the live patch is missing")
             elif self.target is None:
                 self._mistake(end, "the target is missing: a line with '@' and its path")
-            elif not self.functions and not self.variables:
-                self._mistake(end, "nothing is to change: a line old_function:new_function is missing")
         if self.mistakes or self.container is None or self.target is None:
             raise DescriptionError(tuple(self.mistakes))
         return Description(

@@ -34,6 +34,7 @@ NUMBERS: Final = {
     Reason.WOULD_CHANGE: 0,
     Reason.ALREADY_APPLIED: 275,  # Patch already applied
     Reason.NOT_APPLIED: 272,  # Patch not applied
+    Reason.NOTHING_TO_CHANGE: 0,
     Reason.NO_SUCH_LIBRARY: 276,  # Target library not loaded
     Reason.STATIC_BINARY: 0,
     Reason.BUILD_ID_MISMATCH: 257,  # Build ID mismatch

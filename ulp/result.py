@@ -35,6 +35,7 @@ class Reason(enum.StrEnum):
 
     ALREADY_APPLIED = "already-applied", "Patch already applied", Outcome.SKIPPED
     NOT_APPLIED = "not-applied", "Patch not applied", Outcome.SKIPPED
+    NOTHING_TO_CHANGE = "nothing-to-change", "the live patch replaces no function", Outcome.SKIPPED
     NO_SUCH_LIBRARY = "no-such-library", "Target library not loaded", Outcome.SKIPPED
     STATIC_BINARY = "static-binary", "static binary, it loads no library", Outcome.SKIPPED
     BUILD_ID_MISMATCH = "build-id-mismatch", "another build of the library is loaded", Outcome.SKIPPED

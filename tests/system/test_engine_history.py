@@ -123,6 +123,21 @@ def test_replacing_by_what_is_refused_keeps_the_old_live_patch() -> None:
         assert applied(target) == [ten_functions(200).name]
 
 
+def test_a_live_patch_without_functions() -> None:
+    """As the first of a package is that has no fix yet; a later one is how a package takes a fix back."""
+    empty = live_patch(answers_library(), "long unused;\n", {}, name="empty.so")
+    with running(caller(answers_library())) as target:
+        before = target.private_code()
+        assert trigger(target, empty).verdict == ("SKIPPED", "nothing-to-change")
+        assert trigger(target, "--revert-all=target", "--dry-run", empty).verdict[0] == "SKIPPED"
+        assert target.private_code() == before
+        assert trigger(target, ten_functions(200)).verdict == SUCCESS
+        said = trigger(target, "--revert-all=target", empty)
+        assert said.verdict == REVERTED and len(said.row["reverted"]) == 1, said
+        assert target.answers(10) == OLD
+        assert applied(target) == []
+
+
 def test_replacing_where_nothing_was_applied_is_an_apply() -> None:
     with running(caller(answers_library())) as target:
         assert trigger(target, "--revert-all=target", ten_functions(200)).verdict == SUCCESS

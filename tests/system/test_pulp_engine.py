@@ -114,6 +114,17 @@ def test_one_container_in_the_place_of_all(library: Path) -> None:
         assert process.answers(10) == OLD
 
 
+def test_a_live_patch_without_functions(library: Path) -> None:
+    empty = live_patch(library, "long unused;\n", {}, name="empty.so")
+    with preloaded(caller(library)) as process:
+        assert trigger(process, empty).verdict == SUCCESS
+        assert empty.name in libpulp.libpulp("patches", "-p", str(process.pid)).stdout
+        assert trigger(process, "--revert", empty).verdict == REVERTED
+        libpulp.apply(process, empty)
+        assert ulp("check", "-p", str(process.pid), empty).status == 0
+        assert process.answers(10) == OLD
+
+
 @pytest.mark.parametrize(
     ("constructor", "reason"), [("for (;;) pause();", "no-end"), ("*(volatile int *)8 = 1;", "libpulp")]
 )

@@ -61,6 +61,10 @@ def test_comment_keeps_bytes_that_are_not_utf8() -> None:
     assert understood("!caf\udce9\nx\n@y\nf:g").comments == "caf\udce9\n"
 
 
+def test_a_live_patch_may_change_nothing() -> None:
+    assert understood("x\n@y\n").functions == ()
+
+
 @pytest.mark.parametrize(
     ("text", "place", "message"),
     [
@@ -70,7 +74,6 @@ def test_comment_keeps_bytes_that_are_not_utf8() -> None:
         ("x\n", "1:1", "the target is missing"),
         ("x\nf:g\n", "2:1", "the target is missing"),
         ("x\n@\n", "2:2", "the path of the target is missing"),
-        ("x\n@y\n", "2:1", "nothing is to change"),
         ("x\n@y\n@z\n", "3:2", "a second target; the first is in line 2"),
         ("x\n@y\nf\n", "3:1", "expected old_function:new_function"),
         ("x\n@y\nf:\n", "3:3", "expected old_function:new_function"),

@@ -91,6 +91,10 @@ class OneChange(Attempt):
             [r.description.patch_id for r in reverted] == [container.patch_id]
         ):
             return self._result(Reason.ALREADY_APPLIED)
+        elif not container.units:
+            if not reverted:
+                return self._result(Reason.NOTHING_TO_CHANGE)
+            container = None
         prepared = None
         pause = 0.0
         if container is not None and target is not None:
