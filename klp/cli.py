@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-from klp import sysfs
+from klp.readiness import Readiness
 
 COMMANDS = ("status", "check", "patches", "blocking")
 
@@ -29,12 +29,12 @@ def _short_way(arguments: list[str]) -> int | None:
     if arguments not in (["status"], ["check"]):
         return None
     try:
-        moving, problems = sysfs.in_transition("/")
-        if problems or sys.stdout is None:
+        readiness = Readiness("/")
+        if readiness.problems or sys.stdout is None:
             return None
         if arguments == ["status"]:
-            print("in_progress" if moving else "ready", flush=True)
+            print(readiness.word, flush=True)
             return 0
-        return 1 if moving else 0
+        return 1 if readiness.moving else 0
     except Exception:
         return None

@@ -15,8 +15,8 @@ Examples:
 from __future__ import annotations
 
 from host.errors import ExitStatus
-from klp.commands.status import transitions, word
 from klp.output import add_common
+from klp.readiness import Readiness
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,10 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> ExitStatus:
     """Find the exit status."""
-    moving, problems = transitions(options.root)
+    readiness = Readiness(options.root)
     if options.json:
         from host.json_output import write
 
-        sentences = [problem.sentence for problem in problems]
-        write("klp-check", {"state": word(moving), "transitions": moving, "problems": sentences})
-    return ExitStatus.FAILED if moving else ExitStatus.OK
+        write("klp-check", readiness.fields())
+    return ExitStatus.FAILED if readiness.moving else ExitStatus.OK

@@ -9,9 +9,9 @@ Exit status: 0 when the answer is printed, whichever it is; 66 or higher when it
 
 from __future__ import annotations
 
-from host.errors import Error, ExitStatus
-from klp import sysfs
+from host.errors import ExitStatus
 from klp.output import add_common, remark
+from klp.readiness import Readiness
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,29 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> ExitStatus:
     """Print the state."""
-    moving, problems = transitions(options.root)
+    readiness = Readiness(options.root)
     if options.json:
         from host.json_output import write
 
-        sentences = [problem.sentence for problem in problems]
-        write("klp-status", {"state": word(moving), "transitions": moving, "problems": sentences})
+        write("klp-status", readiness.fields())
         return ExitStatus.OK
-    print(word(moving))
-    remark(problem.sentence for problem in problems)
+    print(readiness.word)
+    remark(readiness.sentences)
     return ExitStatus.OK
-
-
-def transitions(root: str) -> tuple[list[str], list[Error]]:
-    """Return the live patches in transition and what could not be read beside them.
-
-    Raises the first problem if nothing is seen in transition: then nobody knows.
-    """
-    moving, problems = sysfs.in_transition(root)
-    if problems and not moving:
-        raise problems[0]
-    return moving, problems
-
-
-def word(moving: list[str]) -> str:
-    """Return the state as scripts know it."""
-    return "in_progress" if moving else "ready"
