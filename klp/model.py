@@ -3,16 +3,19 @@
 
 Every kernel has ``enabled``, ``transition`` and OBJECT/FUNCTION,SYMPOS; OBJECT/patched came with 6.1,
 ``replace`` and ``stack_order`` later (Documentation/ABI/testing/sysfs-kernel-livepatch). What a kernel
-does not tell is None, never guessed.
+does not tell is None, never guessed. The order of stacked live patches is an exception: where no file has it,
+it is the order in which their modules were loaded.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from host.errors import Error
 from klp import sysfs
+from klp.loaded import loaded_modules
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +23,7 @@ class KernelFunction:
     """A function that a live patch replaces."""
 
     name: str
-    position: int  # which one of several symbols of this name in the object, from 1; 0: the only one
+    position: int  # which one of several symbols of this name in the object, from 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,19 +47,34 @@ class KernelPatch:
     objects: tuple[KernelObject, ...]
     problems: tuple[str, ...] = ()  # a sentence for each file that could not be read
 
+    @property
+    def in_effect(self) -> bool:
+        """Whether every thread runs its functions."""
+        return self.enabled is True and self.transition is False
+
 
 def read_patches(root: str | os.PathLike[str] = "/") -> tuple[KernelPatch, ...]:
-    """Return the kernel's live patches, as they are stacked where the kernel tells, else by name.
+    """Return the kernel's live patches as they are stacked, the oldest first; by name where nobody knows.
 
-    None where the kernel has no live patching; a patch that vanishes while it is read is left out.
+    Empty where the kernel has no live patching; a patch that vanishes while it is read is left out.
     ``root`` is the top of a saved tree. Raises NoInputError if that is no directory, NotPermittedError if
     the patches' directory may not be listed.
     """
     top = os.fspath(root)
     directory = sysfs.livepatch_directory(top)
     patches = (_read_patch(os.path.join(directory, name)) for name in sysfs.patch_names(top) or ())
-    known = (patch for patch in patches if patch is not None)
-    return tuple(sorted(known, key=lambda patch: (patch.stack_order or 0, patch.name)))
+    known = [patch for patch in patches if patch is not None]
+    order = ranks(known, root=top)
+    return tuple(sorted(known, key=lambda patch: (order.get(patch.name, 0), patch.name)))
+
+
+def ranks(patches: Iterable[KernelPatch], *, root: str | os.PathLike[str] = "/") -> dict[str, int]:
+    """Return where each live patch stands on the stack, the higher the later; without those where nobody knows."""
+    told = {patch.name: patch.stack_order for patch in patches}
+    if len(told) > 1 and any(order is None for order in told.values()):
+        loaded = loaded_modules(root)
+        return {module.name: -at for at, module in enumerate(loaded) if module.name in told}
+    return {name: order for name, order in told.items() if order is not None}
 
 
 def _read_patch(path: str) -> KernelPatch | None:

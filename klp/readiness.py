@@ -5,10 +5,6 @@ from __future__ import annotations
 
 from klp import sysfs
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from host.errors import Error
-
 
 class Readiness:
     """The live patches in transition, and what could not be read beside them.

@@ -20,7 +20,7 @@ DIRECTORY = "sys/kernel/livepatch"
 # kernfs answers ENODEV for a file whose directory is being removed, procfs ESRCH for a task that is exiting
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ESRCH)
 _LONGEST = 32  # bytes; the longest 64-bit number has 20
-_MOST_TEXT = 1 << 16  # bytes of a command line or a stack
+_MOST_TEXT = 1 << 18  # bytes of a command line, a stack, a list of modules
 
 
 def livepatch_directory(root: str) -> str:
@@ -76,10 +76,13 @@ def number(path: str) -> int | None:
     return int(digits)
 
 
-def text(path: str) -> str:
-    """Return what a file of /proc holds; empty if it cannot be read, since what it tells is an extra."""
+def text(path: str, *, most: int = _MOST_TEXT) -> str:
+    """Return what a file of /proc holds, up to so many bytes.
+
+    Empty if it cannot be read, since what it tells is an extra. Never waits, as ``number`` does not.
+    """
     try:
-        return _read(path, _MOST_TEXT).decode(errors="replace")
+        return _read_all(path, most).decode(errors="replace")
     except OSError:
         return ""
 
@@ -113,9 +116,25 @@ def _unreadable(path: str, error: OSError) -> Error:
     return kind(f"{path} cannot be read: {error.strerror}")
 
 
+def _open(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+
+
 def _read(path: str, most: int) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    descriptor = _open(path)
     try:
         return os.read(descriptor, most)
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(path: str, most: int) -> bytes:
+    """Read on where one read(2) gives no more than a page, as it does for lists in /proc."""
+    descriptor = _open(path)
+    try:
+        content = b""
+        while len(content) < most and (part := os.read(descriptor, most - len(content))):
+            content += part
+        return content
     finally:
         os.close(descriptor)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from klp.model import KernelFunction, KernelObject, KernelPatch, read_patches
-from tests.support.kernel_tree import write_patch
+from klp.model import KernelFunction, KernelObject, KernelPatch, ranks, read_patches
+from tests.support.kernel_tree import write_loaded, write_patch
 
 
 def test_a_patch_of_a_kernel_6_1(tmp_path: Path) -> None:
-    write_patch(tmp_path, "livepatch_1", objects={"vmlinux": ["b,0", "a,1"], "nfsd": ["c,2"]})
+    write_patch(tmp_path, "livepatch_1", objects={"vmlinux": ["b,1", "a,1"], "nfsd": ["c,2"]})
     assert read_patches(tmp_path) == (
         KernelPatch(
             name="livepatch_1",
@@ -26,7 +26,7 @@ def test_a_patch_of_a_kernel_6_1(tmp_path: Path) -> None:
                 KernelObject(
                     name="vmlinux",
                     patched=True,
-                    functions=(KernelFunction(name="a", position=1), KernelFunction(name="b", position=0)),
+                    functions=(KernelFunction(name="a", position=1), KernelFunction(name="b", position=1)),
                 ),
             ),
         ),
@@ -46,7 +46,28 @@ def test_what_older_and_newer_kernels_tell(tmp_path: Path) -> None:
 def test_the_stack_order_counts_where_the_kernel_tells_it(tmp_path: Path) -> None:
     for name, order in (("a", 3), ("b", 1), ("c", 2)):
         write_patch(tmp_path, name, stack_order=order)
+    write_loaded(tmp_path, "a", "b", "c")
     assert [patch.name for patch in read_patches(tmp_path)] == ["b", "c", "a"]
+
+
+def test_the_order_of_loading_counts_elsewhere(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_patch(tmp_path, name)
+    patches = read_patches(tmp_path)
+    assert ([patch.name for patch in patches], ranks(patches, root=tmp_path)) == (["a", "b", "c"], {})
+    write_loaded(tmp_path, "a", "other", "c", "b")
+    assert [patch.name for patch in read_patches(tmp_path)] == ["b", "c", "a"]
+    assert sorted(ranks(patches, root=tmp_path)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("enabled", "transition", "expected"), [(1, 0, True), (1, 1, False), (0, 1, False), ("?", 0, False)]
+)
+def test_in_effect_is_what_every_thread_runs(
+    tmp_path: Path, enabled: int | str, transition: int, expected: bool
+) -> None:
+    write_patch(tmp_path, "livepatch_1", enabled=enabled, transition=transition)
+    assert read_patches(tmp_path)[0].in_effect is expected
 
 
 def test_files_that_are_wrong_are_named_and_the_rest_is_read(tmp_path: Path) -> None:

@@ -63,3 +63,14 @@ def write_module(root: Path, release: str, file_name: str) -> str:
     module.parent.mkdir(parents=True, exist_ok=True)
     module.write_bytes(b"")
     return f"/{module.relative_to(root)}"
+
+
+def write_loaded(root: Path, *lines: str) -> None:
+    """Write /proc/modules; a line is NAME [REFERENCES [USERS]], each module a live patch, the newest first."""
+    (root / "proc").mkdir(exist_ok=True)
+    text = ""
+    for line in lines:
+        fields = line.split()
+        name, references, users = fields + ["1", "-"][len(fields) - 1 :]
+        text += f"{name} 16384 {references} {users} Live 0x0000000000000000 (OEK)\n"
+    (root / "proc/modules").write_text(text)

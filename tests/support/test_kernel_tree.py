@@ -3,13 +3,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.kernel_tree import write_module, write_patch, write_task
+from tests.support.kernel_tree import write_loaded, write_module, write_patch, write_task
 
 
 def test_the_files_are_those_of_a_kernel(tmp_path: Path) -> None:
     write_patch(tmp_path, "livepatch_1", objects={"vmlinux": ["f,1"]}, stack_order=1)
     write_task(tmp_path, 10, 11, state=-1, stack="[<0>] f\n")
     write_module(tmp_path, "6.4.0-1-default", "livepatch-1.ko")
+    write_loaded(tmp_path, "livepatch_1", "livepatch_0 0", "forced 2 other,")
     files = {
         str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()
     }
@@ -22,6 +23,9 @@ def test_the_files_are_those_of_a_kernel(tmp_path: Path) -> None:
         "proc/10/task/11/comm": "sleep\n",
         "proc/10/task/11/patch_state": "-1\n",
         "proc/10/task/11/stack": "[<0>] f\n",
+        "proc/modules": "livepatch_1 16384 1 - Live 0x0000000000000000 (OEK)\n"
+        "livepatch_0 16384 0 - Live 0x0000000000000000 (OEK)\n"
+        "forced 16384 2 other, Live 0x0000000000000000 (OEK)\n",
         "proc/sys/kernel/osrelease": "6.4.0-1-default\n",
         "lib/modules/6.4.0-1-default/livepatch/livepatch-1.ko": "",
     }
