@@ -3,27 +3,27 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support import libpulp
-from tests.support.libpulp import needs_libpulp, padded_library, preloaded
+from tests.support.libpulp import PEER, needs_libpulp, padded_library, preloaded, stand_in
 from tests.support.livepatches import (
     NEW,
     OLD,
     REVERTED,
     SUCCESS,
-    Said,
     live_patch,
     ten_functions,
     trigger,
     ulp,
 )
-from tests.support.targets import Slot, caller, compiled, program
-
-pytestmark = needs_libpulp
+from tests.support.targets import Slot, Target, caller, compiled, program, running
 
 NAME = f"libpulpengine{os.getpid()}.so.0"
 REPLACED = ("SUCCESS", "replaced")
@@ -66,10 +66,22 @@ def library() -> Path:
     return padded_library(name=NAME)
 
 
-def verdicts(said: Said) -> list[tuple[str, str]]:
-    return [(row["outcome"], row["reason"]) for row in said.rows]
+@contextmanager
+def through_libpulp(program: Path, *words: str) -> Iterator[Target]:
+    """Start a target that preloads libpulp, or what stands in for it."""
+    with running(
+        program, *words, environment={"LD_PRELOAD": str(PEER.library if PEER else stand_in())}
+    ) as target:
+        yield target
 
 
+def held(target: Target) -> list[str]:
+    """The containers that a process holds, by what ``ulp patches`` shows."""
+    document = json.loads(ulp("patches", "--json", "-p", str(target.pid)).stdout)
+    return [Path(patch["container"]).name for patch in document["processes"][0]["patches"]]
+
+
+@needs_libpulp
 @pytest.mark.parametrize("words", [(), ("sleepers=7",)])
 def test_both_tools_on_one_process(library: Path, words: tuple[str, ...]) -> None:
     first, second = ten_functions(500, library=library), ten_functions(700, library=library)
@@ -92,7 +104,7 @@ def test_both_tools_on_one_process(library: Path, words: tuple[str, ...]) -> Non
 
 def test_an_older_live_patch_comes_off_below_a_newer_one(library: Path) -> None:
     first, second = ten_functions(500, library=library), ten_functions(700, library=library)
-    with preloaded(caller(library)) as process:
+    with through_libpulp(caller(library)) as process:
         assert trigger(process, first).verdict == trigger(process, second).verdict == SUCCESS
         assert trigger(process, "--revert", first).verdict == REVERTED
         assert process.answers(10) == tuple(range(700, 710))
@@ -103,8 +115,8 @@ def test_an_older_live_patch_comes_off_below_a_newer_one(library: Path) -> None:
 def test_one_container_in_the_place_of_all(library: Path) -> None:
     first, second = ten_functions(500, library=library), ten_functions(700, library=library)
     third = ten_functions(200, library=library)
-    with preloaded(caller(library)) as process:
-        libpulp.apply(process, first)
+    with through_libpulp(caller(library)) as process:
+        assert trigger(process, first).verdict == SUCCESS
         assert trigger(process, second).verdict == SUCCESS
         said = trigger(process, "--revert-all=target", third)
         assert said.verdict == REPLACED, said
@@ -114,9 +126,10 @@ def test_one_container_in_the_place_of_all(library: Path) -> None:
         assert process.answers(10) == OLD
 
 
+@needs_libpulp
 def test_a_live_patch_without_functions(library: Path) -> None:
     empty = live_patch(library, "long unused;\n", {}, name="empty.so")
-    with preloaded(caller(library)) as process:
+    with through_libpulp(caller(library)) as process:
         assert trigger(process, empty).verdict == SUCCESS
         assert empty.name in libpulp.libpulp("patches", "-p", str(process.pid)).stdout
         assert trigger(process, "--revert", empty).verdict == REVERTED
@@ -137,14 +150,14 @@ def test_a_constructor_that_does_not_return(library: Path, constructor: str, rea
         name="stays_livepatch1.so",
     )
     good = live_patch(library, FIX, {"answer_0": "new_0"}, name="good_livepatch2.so")
-    with preloaded(compiled(LOADER, "-pthread", name="loader", libraries=[library])) as process:
+    with through_libpulp(compiled(LOADER, "-pthread", name="loader", libraries=[library])) as process:
         said = trigger(process, "--engine=pulp", "--timeout", "1", bad)
         assert said.verdict == ("ERROR", reason), said
         assert process.answers() == OLD[:1]
         process[Slot.STAGE] += 1
         process.until(lambda: process[Slot.SENT] == process[Slot.STAGE], "another thread to load a library")
         assert set(process.threads().values()) <= {"S", "R"}
-        assert bad.name not in libpulp.libpulp("patches", "-p", str(process.pid)).stdout
+        assert held(process) == []
         assert trigger(process, "--engine=pulp", good).verdict == SUCCESS
         assert process.answers() == (500,)
         process[Slot.STAGE] += 1
@@ -162,7 +175,9 @@ def test_a_constructor_that_waits_for_another_thread(library: Path) -> None:
     }}
     {FIX}"""
     container = live_patch(library, source, {"answer_0": "new_0"}, name="waits_livepatch1.so")
-    with preloaded(compiled(LOADER, "-pthread", "-rdynamic", name="loader", libraries=[library])) as process:
+    with through_libpulp(
+        compiled(LOADER, "-pthread", "-rdynamic", name="loader", libraries=[library])
+    ) as process:
         said = trigger(process, "--engine=pulp", container)
         assert said.verdict == SUCCESS, said
         assert process.answers() == (500,)
@@ -170,7 +185,7 @@ def test_a_constructor_that_waits_for_another_thread(library: Path) -> None:
 
 def test_what_libpulp_cannot_is_done_from_outside(tmp_path: Path, library: Path) -> None:
     """A container that the process does not see under its path."""
-    with preloaded(caller(library)) as process:
+    with through_libpulp(caller(library)) as process:
         said = trigger(process, "-R", "/nowhere", ten_functions(200, library=library))
         assert said.verdict == SUCCESS, said
         assert said.row["engine"] == "direct"
@@ -179,11 +194,11 @@ def test_what_libpulp_cannot_is_done_from_outside(tmp_path: Path, library: Path)
 
 def test_another_build_is_refused_before_anything_is_touched(library: Path) -> None:
     other = padded_library("-DOTHER", name=NAME)
-    with preloaded(caller(library)) as process:
-        before = libpulp.libpulp("messages", "-p", str(process.pid)).stdout
+    with through_libpulp(caller(library)) as process:
+        before = ulp("messages", "-p", str(process.pid)).stdout
         said = trigger(process, "--engine=pulp", ten_functions(200, library=other))
         assert said.verdict == ("SKIPPED", "build-id-mismatch"), said
-        assert libpulp.libpulp("messages", "-p", str(process.pid)).stdout == before
+        assert ulp("messages", "-p", str(process.pid)).stdout == before
         assert process.answers(10) == OLD
 
 
@@ -191,7 +206,7 @@ def test_another_build_is_refused_before_anything_is_touched(library: Path) -> N
 def test_a_timer_that_never_rests(library: Path, interval: int) -> None:
     """80 of 80; libpulp's own tool takes a signal for the end of its call."""
     first = ten_functions(200, library=library)
-    with preloaded(program("timers", library), f"interval={interval}") as process:
+    with through_libpulp(program("timers", library), f"interval={interval}") as process:
         for _ in range(40):
             assert trigger(process, "--engine=pulp", first).verdict == SUCCESS
             assert process.answers() == NEW[:1]

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { NOT_APPLIED = 272, APPLIED_ALREADY = 275, QUEUE_LEFT = 285, NO_LOAD = 287, WRITE = 2, PAD = 14 };
+enum { UNKNOWN = 256, NOT_APPLIED = 272, APPLIED_ALREADY = 275, QUEUE_LEFT = 285, NO_LOAD = 287, WRITE = 2, PAD = 14 };
 
 struct unit { void *old, *new; char overwritten[14], jump; struct unit *next; };
 struct patch {
@@ -44,6 +44,7 @@ struct { char ring[2 * 1024 * 1024]; int top, bottom, distance; } __ulp_msg_queu
 struct { int version, count, size, padding; char buffer[2 * 1024 * 1024]; } __ulp_insn_queue = {1, 0, 0, 0, ""};
 
 static struct detour *detours;
+static struct { unsigned char id[32]; } *current; /* what is being applied */
 static const char *at; /* where the metadata is read */
 
 __attribute__((constructor)) static void set_up(void) { __ulp_state.loaded = 1; }
@@ -102,7 +103,11 @@ static int apply(const unsigned char *id, const char *path) {
     at += 20;
     search.name = text();
     dl_iterate_phdr(look, &search);
+    current = malloc(sizeof *current);
+    memcpy(current->id, id, 32);
     void *container = dlopen(path, RTLD_NOW);
+    free(current);
+    current = NULL;
     if (!container) return NO_LOAD;
     struct patch *patch = calloc(1, sizeof *patch);
     memcpy(patch->id, id, 32);
@@ -150,6 +155,7 @@ __attribute__((used)) static int trigger(void) {
     static unsigned calls;
     if (__ulp_error_state) return __ulp_error_state;
     if (__ulp_insn_queue.count || __ulp_insn_queue.size) return __ulp_error_state = QUEUE_LEFT;
+    if (current) return UNKNOWN;
     if (++calls % 5 == 3) return EAGAIN;
     at = __ulp_metadata_buffer;
     int type = *at++;
