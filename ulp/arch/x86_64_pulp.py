@@ -56,15 +56,5 @@ def is_prologue(now: bytes, then: bytes) -> bool:
         return then == _RESTORED and is_patchable(now)
     if then[:6] != _JUMP:
         return False
-    if then[PAD:] == _BACK_ENDBR64:
-        return now[PAD:].startswith(_ENDBR64) and is_patchable(now[PAD:])
-    return then[PAD:] == _BACK and is_patchable(now[PAD:])
-
-
-def merged(code: bytes) -> bytes:
-    """Return an entry with one nop for its two, from its bytes and the pad before; empty where they are others."""
-    entry = code[PAD:LONGEST]
-    start = len(_ENDBR64) if entry.startswith(_ENDBR64) else 0
-    if code[:PAD] != b"\x90" * PAD or entry[start : start + 2] not in {_UNTOUCHED, _RESTORED}:
-        return b""
-    return entry[:start] + _RESTORED
+    back = _BACK_ENDBR64 if now[PAD:].startswith(_ENDBR64) else _BACK
+    return then[PAD:] == back and is_patchable(now[PAD:])
