@@ -1,31 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The RPM that a live patch module came in, and what its changelog says the live patch fixes."""
+"""The RPM that a live patch module came in, and what the live patch fixes."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from host.errors import BadDataError
+from host import apart
+from host.errors import Error
+from host.rpmdb import DatabaseError
 from klp import sysfs
-from lifecycle.installed import InstalledPackage, owners
+from klp.fixes import Fixes, Info, read_fixes, read_info
+from klp.kernel import module_files
+from lifecycle.installed import InstalledPackage, Owner, owners
 
-# Where modules lie: /lib is a link on merged systems, and a package may name either path.
-_MODULES = ("lib/modules", "usr/lib/modules")
-_CVE = re.compile(r"CVE-[0-9]{4}-[0-9]{4,}")
-_BUG = re.compile(r"\w+#\w+")
-_TAG = re.compile(r"^[ \t]*(KLP|References):[ \t]*(.*)$", re.MULTILINE)
+INFO = "usr/share/livepatch/info"  # MODULE-SRCVERSION: what RPMs ship so that nobody needs their database
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fixes:
-    """What a live patch fixes, newest first; untrusted."""
-
-    cves: tuple[str, ...]
-    others: tuple[str, ...]  # bug numbers, or words where there is no number
+_LARGEST_INFO = 1 << 20  # bytes
+_LONGEST_LABEL = 300
+_PATIENCE = 10.0  # seconds for the rpm database
+_LABEL = re.compile(r"([^\s/]+)-([^\s/-]+-[^\s/-]+)\.([^\s/.-]+)")  # NAME-VERSION-RELEASE.ARCH
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,58 +31,61 @@ class LivePatchPackage:
     package: InstalledPackage
     fixes: Fixes
 
+    @property
+    def is_initial(self) -> bool:
+        """Whether this is the empty live patch that comes with each kernel, so that later ones can replace it."""
+        return self.package.edition.startswith("1-") and not self.fixes.cves and not self.fixes.others
 
-def read_fixes(changelog: Iterable[str]) -> Fixes:
-    """Return what the entries of an RPM changelog say is fixed.
 
-    SUSE's entries have a line ``KLP: CVE-…``, or ``KLP: `` and what else is fixed. Where no entry has one,
-    the lines ``References: bsc#… CVE-…`` tell.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packages:
+    """The packages that were found, by the names of their modules."""
+
+    found: dict[str, LivePatchPackage] = field(default_factory=dict)
+    problem: Error | None = None  # why there may be more
+
+
+def find_packages(modules: Iterable[str], *, root: str = "/") -> Packages:
+    """Return the packages that own the modules; without those that none owns.
+
+    What an RPM ships about a loaded module is enough. Otherwise the rpm database is asked for the owners of the
+    running kernel's live patch modules.
     """
-    lines: dict[str, list[str]] = {"KLP": [], "References": []}
-    for entry in changelog:
-        for tag, text in _TAG.findall(entry):
-            lines[tag].append(text)
-    cves: dict[str, None] = {}
-    others: dict[str, None] = {}
-    for line in lines["KLP"] or lines["References"]:
-        words = line.replace(",", " ").split()
-        cves.update(dict.fromkeys(filter(_CVE.fullmatch, words)))
-        others.update(dict.fromkeys(filter(_BUG.fullmatch, words)))
-        rest = " ".join(word for word in words if not (_CVE.fullmatch(word) or _BUG.fullmatch(word)))
-        others.update({rest: None} if rest else {})
-    return Fixes(cves=tuple(cves), others=tuple(others))
-
-
-def find_packages(modules: Iterable[str], *, root: str = "/") -> dict[str, LivePatchPackage]:
-    """Return the packages that own the modules, by the modules' names; not those that none owns.
-
-    Looks among the modules of the kernel that runs. Raises host.rpmdb.DatabaseError, and BadDataError if the
-    tree does not tell which kernel runs.
-    """
-    wanted = set(modules)
-    if not wanted:
-        return {}
-    paths = {path: name for path, name in _module_files(root) if name in wanted}
-    return {
-        paths[path]: LivePatchPackage(package=owner.package, fixes=read_fixes(owner.changelog))
-        for path, owner in owners(paths, root=root).items()
+    wanted = list(modules)
+    infos = {name: info for name in wanted if (info := _read_info(name, root)) is not None}
+    found = {
+        name: LivePatchPackage(package=package, fixes=info.fixes)
+        for name, info in infos.items()
+        if (package := _from_label(info.label)) is not None
     }
+    missing = {name for name in wanted if name not in found}
+    if not missing:
+        return Packages(found=found)
+    try:
+        paths = {path: name for path, name in module_files(root).items() if name in missing}
+        for path, owner in _owners(paths, root).items():
+            info = infos.get(paths[path])
+            fixes = info.fixes if info else read_fixes(owner.changelog)
+            found[paths[path]] = LivePatchPackage(package=owner.package, fixes=fixes)
+    except Error as problem:
+        return Packages(found=found, problem=problem)
+    return Packages(found=found)
 
 
-def _module_files(root: str) -> Iterable[tuple[str, str]]:
-    """Yield the path inside of the root and the module's name, of all live patch modules of the kernel."""
-    release = _release(root)
-    for folder in _MODULES:
-        for path in (Path(root) / folder / release).glob("livepatch/*.ko*"):
-            yield (
-                f"/{folder}/{release}/livepatch/{path.name}",
-                path.name.partition(".ko")[0].replace("-", "_"),
-            )
+def _owners(paths: Iterable[str], root: str) -> dict[str, Owner]:
+    try:
+        return apart.call(lambda: owners(paths, root=root), patience=_PATIENCE)
+    except apart.NoAnswerError as problem:
+        raise DatabaseError(f"the rpm database cannot be read: {problem}") from None
 
 
-def _release(root: str) -> str:
-    path = os.path.join(root, "proc/sys/kernel/osrelease")
-    release = sysfs.text(path).strip()
-    if not release or "/" in release or release.startswith("."):
-        raise BadDataError(f"{path} does not tell which kernel runs")
-    return release
+def _read_info(module: str, root: str) -> Info | None:
+    version = sysfs.text(os.path.join(root, "sys/module", module, "srcversion")).strip()
+    if not (version.isascii() and version.isalnum()):
+        return None
+    return read_info(sysfs.text(os.path.join(root, INFO, f"{module}-{version}"), most=_LARGEST_INFO))
+
+
+def _from_label(label: str) -> InstalledPackage | None:
+    match = _LABEL.fullmatch(label) if len(label) < _LONGEST_LABEL else None
+    return match and InstalledPackage(name=match[1], edition=match[2], arch=match[3])

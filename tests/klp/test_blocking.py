@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -77,15 +75,6 @@ def test_a_transition_without_processes_is_no_answer(tmp_path: Path) -> None:
     write_patch(tmp_path, "livepatch_1", transition=1)
     with pytest.raises(NoInputError, match="proc shows no processes"):
         find_blocking(tmp_path)
-
-
-@pytest.fixture
-def open_root() -> Iterator[Path]:
-    """Give a root that an ordinary user can reach."""
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        root.chmod(0o755)
-        yield root
 
 
 def test_threads_that_may_not_be_looked_at_are_counted(open_root: Path) -> None:

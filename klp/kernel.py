@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernel that runs, and the live patch modules that lie on disk for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from host.errors import BadDataError
+from klp import sysfs
+
+# Where modules lie: /lib is a link on merged systems, and a package may name either path.
+MODULE_FOLDERS = ("lib/modules", "usr/lib/modules")
+
+
+def release(root: str = "/") -> str:
+    """Return what ``uname -r`` says; raises BadDataError if the tree does not tell."""
+    path = os.path.join(root, "proc/sys/kernel/osrelease")
+    text = sysfs.text(path).strip()
+    if not text or "/" in text or text.startswith("."):
+        raise BadDataError(f"{path} does not tell which kernel runs")
+    return text
+
+
+def module_files(root: str = "/") -> dict[str, str]:
+    """Return the live patch modules of the running kernel: paths as seen inside of the root, and their names.
+
+    A file appears by either of its paths where one folder is a link to the other. Raises BadDataError if the
+    tree does not tell which kernel runs.
+    """
+    running = release(root)
+    return {
+        f"/{folder}/{running}/livepatch/{path.name}": path.name.partition(".ko")[0].replace("-", "_")
+        for folder in MODULE_FOLDERS
+        for path in sorted((Path(root) / folder / running / "livepatch").glob("*.ko*"))
+    }
