@@ -58,3 +58,12 @@ def is_prologue(now: bytes, then: bytes) -> bool:
         return False
     back = _BACK_ENDBR64 if now[PAD:].startswith(_ENDBR64) else _BACK
     return then[PAD:] == back and is_patchable(now[PAD:])
+
+
+def merged(code: bytes) -> bytes:
+    """Return an entry with one nop for its two, from its bytes and the pad before; empty where they are others."""
+    entry = code[PAD:LONGEST]
+    start = len(_ENDBR64) if entry.startswith(_ENDBR64) else 0
+    if code[:PAD] != b"\x90" * PAD or entry[start : start + 2] not in {_UNTOUCHED, _RESTORED}:
+        return b""
+    return entry[:start] + _RESTORED
