@@ -21,7 +21,7 @@ AREA: Final = struct.Struct("<IiQ")
 STATE_OFFSET: Final = 64  # of the vector state in the area; XSAVE wants this alignment
 LONGEST_STATE: Final = 16384  # bytes of vector state (AMX takes 11 kB)
 
-_TURNS: Final = 1 << 22  # of PAUSE: 60 to 200 ms
+_TURNS: Final = 1 << 17  # of PAUSE: 2 to 20 ms
 _SIG_SETMASK: Final = 2
 
 # the order of general registers in machine code

@@ -49,9 +49,9 @@ class Pause(NamedTuple):
 def refusal_of_seizing(pid: int, error: OSError) -> Refusal | Momentary:
     """Say why a process cannot be traced."""
     refusal = refusal_if_traced(pid)
-    if refusal is None:
+    if refusal is None:  # or whoever traced it has just let it go
         detail = f"the system does not permit to trace it ({error.strerror})"
-        return Refusal(Reason.NOT_PERMITTED, detail)
+        return Momentary(Reason.NOT_PERMITTED, detail)
     if procfs.name(_foreign_tracer(pid)) == _FELLOW:
         return Momentary(refusal.reason, refusal.detail)
     return refusal

@@ -45,6 +45,8 @@ def read(memory: Memory, queue: int) -> tuple[Write, ...]:
     _, count, size, _ = abi.QUEUE_LAYOUT.unpack(memory.read(queue, abi.QUEUE_LAYOUT.size))
     if size > _LARGEST:
         raise Damaged(f"its instruction queue claims {size} bytes")
+    if not size:  # clearing it was interrupted
+        return ()
     data = memory.read(queue + abi.QUEUE_LAYOUT.size, size)
     writes = []
     position = 0

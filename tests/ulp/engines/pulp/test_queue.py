@@ -64,10 +64,15 @@ def test_writes_in_their_order_notes_left_out(own: Queue) -> None:
     assert own.read() == ()
 
 
+def test_a_clearing_that_was_interrupted(own: Queue) -> None:
+    own.fill(write(0x1000, b"abc"), 1, size=0)
+    assert not queue.is_empty(own.memory, own.address)
+    assert own.read() == ()
+
+
 @pytest.mark.parametrize(
     ("instructions", "count", "size"),
     [
-        (b"", 1, None),
         (write(0x1000, b"abc"), 2, None),
         (write(0x1000, b"abc")[:16], 1, None),
         (struct.pack("<IIQ", 2 | 24 << 8, 4000, 0x1000) + bytes(8), 1, None),
