@@ -268,10 +268,10 @@ def _session(pid: int) -> int:
 
 
 @contextlib.contextmanager
-def held(pid: int) -> Iterator[int]:
-    """Let another tracer hold a process; gives the tracer's pid."""
+def held(pid: int, *, by: str = "hand", deed: str = "hold") -> Iterator[int]:
+    """Let another tracer hold a process, or ("again") stop it time and again; gives the tracer's pid."""
     with subprocess.Popen(
-        [compiled("hand.c"), "hold", str(pid)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [compiled("hand.c", name=by), deed, str(pid)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as tracer:
         assert tracer.stdout is not None and tracer.stdin is not None
         try:

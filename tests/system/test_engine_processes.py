@@ -79,6 +79,17 @@ def test_traced_by_somebody_else() -> None:
         changes_and_changes_back(target, ten_functions(200))
 
 
+def test_a_tool_that_traces_for_moments_only() -> None:
+    """As libpulp's own does to list live patches; it is out of the way sooner or later."""
+    container = ten_functions(200)
+    with running(caller(answers_library())) as target, held(target.pid, by="ulp", deed="again"):
+        for _ in range(10):
+            said = trigger(target, container)
+            assert said.verdict == SUCCESS, said
+            said = trigger(target, "--revert", container)
+            assert said.verdict == REVERTED, said
+
+
 def test_one_thread_of_many_traced_by_somebody_else() -> None:
     with running(caller(answers_library()), "sleepers=3") as target:
         thread = max(target.threads())

@@ -26,6 +26,8 @@ _LONGEST_WAIT: Final = 2.0
 _VFORKING: Final = frozenset({56, 58, 435})  # clone, vfork, clone3
 _AT_A_TIME: Final = 16
 _FELLOW: Final = "ulp"  # libpulp's own tool knows no lock, traces for some 10 ms, and lets go
+_TRIES_TO_SEIZE: Final = 4
+_ENDED: Final = ""  # the name of a tracer that is gone by now
 _FIFO: Final = os.sched_param(1)
 
 
@@ -46,23 +48,46 @@ class Pause(NamedTuple):
     threads: int
 
 
-def refusal_of_seizing(pid: int, error: OSError) -> Refusal | Momentary:
-    """Say why a process cannot be traced."""
-    refusal = refusal_if_traced(pid)
-    if refusal is None:  # or whoever traced it has just let it go
+def seize(pid: int, thread: Thread, *, children: bool, suspend_seccomp: bool) -> bool:
+    """Begin to trace a thread of a process; False when the thread is gone. Raises Refusal and Momentary."""
+    for number in range(1, _TRIES_TO_SEIZE + 1):
+        try:
+            thread.seize(children=children, suspend_seccomp=suspend_seccomp)
+            break
+        except Gone:
+            return False
+        except OSError as error:
+            # what was created by one of ours meanwhile is traced by us already
+            if _tracer(pid, thread.tid) == threading.get_native_id():
+                break
+            state = procfs.task_state(pid, thread.tid)
+            if state is None or state.state in "ZX":
+                return False
+            refusal = _refusal_of_seizing(pid, error)
+            # a tracer that has let go in between is not seen any more
+            if refusal.reason is not Reason.NOT_PERMITTED or number == _TRIES_TO_SEIZE:
+                raise refusal from error
+    return True
+
+
+def _refusal_of_seizing(pid: int, error: OSError) -> Refusal | Momentary:
+    tracer = _foreign_tracer(pid)
+    if not tracer:
         detail = f"the system does not permit to trace it ({error.strerror})"
-        return Momentary(Reason.NOT_PERMITTED, detail)
-    if procfs.name(_foreign_tracer(pid)) == _FELLOW:
-        return Momentary(refusal.reason, refusal.detail)
-    return refusal
+        return Refusal(Reason.NOT_PERMITTED, detail)
+    name = procfs.name(tracer)
+    refusal = _refusal_of_traced(tracer, name)
+    return Momentary(refusal.reason, refusal.detail) if name in {_FELLOW, _ENDED} else refusal
 
 
 def refusal_if_traced(pid: int) -> Refusal | None:
     """Say who else traces a thread of a process already, None if nobody does."""
     tracer = _foreign_tracer(pid)
-    if not tracer:
-        return None
-    return Refusal(Reason.ALREADY_TRACED, f"process {tracer} ({procfs.name(tracer)}) is tracing it already")
+    return _refusal_of_traced(tracer, procfs.name(tracer)) if tracer else None
+
+
+def _refusal_of_traced(tracer: int, name: str) -> Refusal:
+    return Refusal(Reason.ALREADY_TRACED, f"process {tracer} ({name}) is tracing it already")
 
 
 def _foreign_tracer(pid: int) -> int:
@@ -91,25 +116,11 @@ class _Crew:
                 if state is None or state.state in "ZX" or state.flags & procfs.NO_USER_CODE:
                     continue
                 thread = Thread(tid)
-                if self._seize(pid, thread):
+                if seize(pid, thread, children=True, suspend_seccomp=self._suspend_seccomp):
                     (runners if state.state == "R" else sleepers).append(thread)
         if not sleepers and not runners:
             raise Refusal(Reason.PROCESS_GONE)
         return sleepers, runners
-
-    def _seize(self, pid: int, thread: Thread) -> bool:
-        try:
-            thread.seize(children=True, suspend_seccomp=self._suspend_seccomp)
-        except Gone:
-            return False
-        except OSError as error:
-            # what was created by one of ours meanwhile is traced by us already
-            if _tracer(pid, thread.tid) != threading.get_native_id():
-                state = procfs.task_state(pid, thread.tid)
-                if state is None or state.state in "ZX":
-                    return False
-                raise refusal_of_seizing(pid, error) from error
-        return True
 
     def settle(self, threads: Iterable[Thread]) -> list[Thread]:
         """Stop threads and wait until they stand; returns those that are left, newborn ones included.

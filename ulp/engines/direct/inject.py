@@ -23,7 +23,7 @@ from ulp.process import Object, Process
 from ulp.result import Reason, Refusal
 from ulp.standstill.borrow import find_cave, in_restartable_sequence
 from ulp.standstill.filters import seccomp_refusal
-from ulp.standstill.stop import Momentary, refusal_of_seizing
+from ulp.standstill.stop import Momentary, seize
 from ulp.tracee import Gone, OtherArchitecture, Thread, wait_for_news
 
 _ALL_SIGNALS: Final = (1 << 64) - 1
@@ -257,12 +257,8 @@ def _choose_thread(
     for _, tid in sorted(candidates)[:_THREADS_TO_TRY]:
         thread = Thread(tid)
         begin = time.perf_counter()
-        try:
-            thread.seize(children=False, suspend_seccomp=suspend_seccomp)
-        except Gone:
+        if not seize(process.pid, thread, children=False, suspend_seccomp=suspend_seccomp):
             continue
-        except OSError as error:
-            raise refusal_of_seizing(process.pid, error) from error
         try:
             if _is_usable(process, thread):
                 if suspend_seccomp:
