@@ -35,6 +35,11 @@ class TaskState(NamedTuple):
     state: str  # R, S, D, T, t, Z, X, I
     flags: int  # PF_* of include/linux/sched.h
 
+    @property
+    def is_kernel_thread(self) -> bool:
+        """Whether it is one of the kernel's own threads."""
+        return bool(self.flags & _PF_KTHREAD)
+
 
 def read(path: str) -> bytes:
     """Return the whole of a small procfs file; raises OSError."""
@@ -90,18 +95,22 @@ def threads(pid: int) -> list[int]:
 def task_state(pid: int, tid: int) -> TaskState | None:
     """Return what a thread is doing, None when it is gone."""
     try:
-        text = read(f"/proc/{pid}/task/{tid}/stat")
+        return parse_stat(read(f"/proc/{pid}/task/{tid}/stat"))
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def parse_stat(text: bytes) -> TaskState:
+    """Parse the text of /proc/PID/task/TID/stat; raises ValueError if it is none."""
     # the name in parentheses may hold blanks and parentheses itself
-    fields = text[text.rindex(b")") + 2 :].split(None, 7)
-    return TaskState(fields[0].decode("ascii"), int(fields[6]))
+    state, _, _, _, _, _, flags, _ = text[text.rindex(b")") + 2 :].split(None, 7)
+    return TaskState(state.decode("ascii"), int(flags))
 
 
 def is_kernel_thread(pid: int) -> bool:
     """Say whether a process is a kernel thread; false when it is gone."""
     state = task_state(pid, pid)
-    return state is not None and bool(state.flags & _PF_KTHREAD)
+    return state is not None and state.is_kernel_thread
 
 
 def live_thread(pid: int) -> int | None:

@@ -10,60 +10,86 @@ entry in /proc.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from host.errors import BadDataError, Error, NoInputError, NotPermittedError
 from klp import sysfs
 from klp.patience import read_each
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from klp.stacks import Inside, Watch
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BlockingThread:
-    """A thread that has not changed over yet."""
+_IDLE = b"-1\n"
+
+
+class BlockingThread(NamedTuple):
+    """A thread that has not changed over yet; what was not asked for, or cannot be told, is empty."""
 
     pid: int
     tid: int
-    name: str  # untrusted, as is the command line
-    command: tuple[str, ...] = ()  # the process's arguments; none for a kernel thread, or when not asked for
-    stack: tuple[str, ...] = ()  # kernel functions, innermost first; none if the kernel does not tell
+    name: str = ""  # untrusted, as is the command line
+    command: tuple[str, ...] = ()  # the process's arguments; none for a kernel thread
+    state: str = ""  # as in /proc/PID/stat: R, S, D, T, t
+    kernel_thread: bool = False
+    stack: tuple[str, ...] | None = None  # kernel functions, innermost first; None: not told
+    inside: tuple[Inside, ...] = ()  # functions of the stack that it has to leave
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Blocking:
+class Blocking(NamedTuple):
     """What a transition waits for; ``patch`` is empty if none is going on."""
 
     patch: str = ""
     unpatching: bool = False
     threads: tuple[BlockingThread, ...] = ()
+    looked_at: int = 0  # threads whose state was read
     hidden: int = 0  # threads whose state this user may not see
     silent: tuple[int, ...] = ()  # processes that gave no answer in time
     problems: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Transition:
+class _Transition(NamedTuple):
     patch: str
     target: int  # the state that all threads are to reach
 
 
+class _Found(NamedTuple):
+    """What the threads of one process are like."""
+
+    blocking: list[int]
+    looked_at: int
+    hidden: int
+    problems: list[str]
+
+
 def find_blocking(
-    root: str | os.PathLike[str] = "/", *, commands: bool = False, stacks: bool = False, tries: int = 3
+    root: str | os.PathLike[str] = "/",
+    *,
+    names: bool = True,
+    commands: bool = False,
+    stacks: bool = False,
+    tries: int = 3,
 ) -> Blocking:
     """Return the threads that block the transition which is going on in the tree ``root``.
 
-    ``commands`` and ``stacks`` say what else is read of each. If the transition turns round meanwhile,
-    they are read again, ``tries`` times in all. Raises what sysfs.in_transition raises, and BadDataError
-    if the tree shows more than one transition (the kernel has one at a time) or the direction cannot be
-    read.
+    ``names``, ``commands`` and ``stacks`` say what else is read of each; ``commands`` brings what the thread
+    does, too. If the transition turns round meanwhile, they are read again, ``tries`` times in all. Raises
+    what sysfs.in_transition raises, and BadDataError if the tree shows more than one transition (the kernel
+    has one at a time) or the direction cannot be read.
     """
     top = os.fspath(root)
     transition, problems = _transition(top)
     while transition is not None:
+        watch = _watch(top, transition) if stacks else None
         blocking, before, tries = _scan(top, transition), transition, tries - 1
         transition, problems = _transition(top)
         if transition == before or (transition is not None and tries <= 0):
-            described = _describe(top, blocking.threads, commands=commands, stacks=stacks)
-            return replace(blocking, threads=described, problems=problems + blocking.problems)
+            threads = blocking.threads
+            if names or commands or stacks:
+                from klp.tasks import describe
+
+                threads = describe(threads, proc=os.path.join(top, "proc"), commands=commands, watch=watch)
+            return blocking._replace(threads=threads, problems=problems + blocking.problems)
     return Blocking(problems=problems)
 
 
@@ -80,76 +106,57 @@ def _transition(root: str) -> tuple[_Transition | None, tuple[str, ...]]:
     return (None if target is None else _Transition(names[0], target)), sentences
 
 
+def _watch(root: str, transition: _Transition) -> Watch:
+    from klp.model import read_patches
+    from klp.stacks import watch
+
+    return watch(read_patches(root), patch=transition.patch, unpatching=transition.target == 0)
+
+
 def _scan(root: str, transition: _Transition) -> Blocking:
     proc = os.path.join(root, "proc")
-    pids = _numbers(sysfs.directories(proc))
+    pids = sysfs.numbers(proc)
     if not pids:
         raise NoInputError(f"{proc} shows no processes", hint="mount it: mount -t proc proc /proc")
-    answers, silent = read_each(lambda pid: _scan_process(f"{proc}/{pid}/task", transition.target), pids)
+    settled = b"%d\n" % transition.target
+    answers, silent = read_each(
+        lambda pid: _scan_process(f"{proc}/{pid}/task", settled, transition.target), pids
+    )
     return Blocking(
         patch=transition.patch,
         unpatching=transition.target == 0,
-        threads=tuple(
-            BlockingThread(
-                pid=pid, tid=tid, name=sysfs.text(f"{proc}/{pid}/task/{tid}/comm").removesuffix("\n")
-            )
-            for pid, found in answers
-            for tid in found.blocking
-        ),
+        threads=tuple(BlockingThread(pid=pid, tid=tid) for pid, found in answers for tid in found.blocking),
+        looked_at=sum(found.looked_at for _, found in answers),
         hidden=sum(found.hidden for _, found in answers),
         silent=tuple(silent),
         problems=tuple(problem for _, found in answers for problem in found.problems),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What the threads of one process are like."""
-
-    blocking: tuple[int, ...] = ()
-    hidden: int = 0
-    problems: tuple[str, ...] = ()
-
-
-def _scan_process(tasks: str, target: int) -> _Found:
+def _scan_process(tasks: str, settled: bytes, target: int) -> _Found:
+    """Read the state of each thread; most are settled, and compared without becoming a number."""
     blocking: list[int] = []
-    hidden = 0
+    looked_at = hidden = 0
     problems: list[str] = []
     try:
-        tids = _numbers(sysfs.directories(tasks))
+        tids = sysfs.numbers(tasks)
     except NotPermittedError:
-        return _Found(hidden=1)
+        return _Found([], 0, 1, [])
+    except Error as problem:
+        return _Found([], 0, 0, [problem.sentence])
     for tid in tids:
+        path = f"{tasks}/{tid}/patch_state"
         try:
-            state = sysfs.number(f"{tasks}/{tid}/patch_state")
+            content = sysfs.raw(path)
+            if content is None:
+                continue
+            if content not in (settled, _IDLE):
+                state = sysfs.parse(content, path)
+                if state >= 0 and state != target:
+                    blocking.append(tid)
+            looked_at += 1
         except NotPermittedError:
             hidden += 1
         except Error as problem:
             problems.append(problem.sentence)
-        else:
-            if state is not None and state >= 0 and state != target:
-                blocking.append(tid)
-    return _Found(tuple(blocking), hidden, tuple(problems))
-
-
-def _describe(
-    root: str, threads: tuple[BlockingThread, ...], *, commands: bool, stacks: bool
-) -> tuple[BlockingThread, ...]:
-    proc = os.path.join(root, "proc")
-
-    def describe(thread: BlockingThread) -> BlockingThread:
-        command = sysfs.text(f"{proc}/{thread.pid}/cmdline").rstrip("\0") if commands else ""
-        stack = sysfs.text(f"{proc}/{thread.pid}/task/{thread.tid}/stack") if stacks else ""
-        return replace(
-            thread, command=tuple(command.split("\0")) if command else (), stack=tuple(stack.splitlines())
-        )
-
-    if not (commands or stacks):
-        return threads
-    described, undescribed = read_each(describe, threads)
-    everyone = [thread for _, thread in described] + undescribed
-    return tuple(sorted(everyone, key=lambda thread: (thread.pid, thread.tid)))
-
-
-def _numbers(names: list[str] | None) -> list[int]:
-    return sorted(int(name) for name in names or () if name.isascii() and name.isdecimal())
+    return _Found(blocking, looked_at, hidden, problems)

@@ -57,19 +57,47 @@ def directories(path: str) -> list[str] | None:
         raise _unreadable(path, error) from None
 
 
-def number(path: str) -> int | None:
-    """Return the decimal number that is all there is in a file; None if the file is gone.
+def numbers(path: str) -> list[int]:
+    """Return the names in a directory that are numbers, ascending, as tasks' are; none if it is gone.
 
-    Never waits, whatever the file is: in a saved tree it could be a pipe. Raises BadDataError if the text is
-    no number, NotPermittedError or BadDataError if it cannot be read.
+    Raises NotPermittedError or BadDataError if it cannot be listed.
     """
     try:
-        digits = _read(path, _LONGEST).strip()
+        names = os.listdir(path)
+    except OSError as error:
+        if error.errno in _GONE:
+            return []
+        raise _unreadable(path, error) from None
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+
+
+def raw(path: str) -> bytes | None:
+    """Return the first bytes of a file, all there is in one that holds a number; None if it is gone.
+
+    Never waits, whatever the file is: in a saved tree it could be a pipe. Raises NotPermittedError or
+    BadDataError if it cannot be read.
+    """
+    try:
+        return _read(path, _LONGEST)
     except OSError as error:
         if error.errno in _GONE:
             return None
         raise _unreadable(path, error) from None
-    if not digits.removeprefix(b"-").isdigit() or len(digits) == _LONGEST:
+
+
+def number(path: str) -> int | None:
+    """Return the decimal number that is all there is in a file; None if the file is gone.
+
+    Raises BadDataError if the text is no number, and what ``raw`` raises.
+    """
+    content = raw(path)
+    return None if content is None else parse(content, path)
+
+
+def parse(content: bytes, path: str) -> int:
+    """Return the number that was read from a file; raises BadDataError if it is none."""
+    digits = content.strip()
+    if not digits.removeprefix(b"-").isdigit() or len(content) == _LONGEST:
         from host.errors import BadDataError
 
         raise BadDataError(f"{path} should hold a number and holds {digits.decode(errors='replace')!r}")
@@ -82,9 +110,24 @@ def text(path: str, *, most: int = _MOST_TEXT) -> str:
     Empty if it cannot be read, since what it tells is an extra. Never waits, as ``number`` does not.
     """
     try:
-        return _read_all(path, most).decode(errors="replace")
+        return whole(path, most=most).decode(errors="replace")
     except OSError:
         return ""
+
+
+def whole(path: str, *, most: int = _MOST_TEXT) -> bytes:
+    """Return what a file holds, up to so many bytes; raises OSError. Never waits.
+
+    Reads on where one read(2) gives no more than a page, as it does for lists in /proc.
+    """
+    descriptor = _open(path)
+    try:
+        parts = b""
+        while len(parts) < most and (part := os.read(descriptor, most - len(parts))):
+            parts += part
+        return parts
+    finally:
+        os.close(descriptor)
 
 
 def in_transition(root: str) -> tuple[list[str], list[Error]]:
@@ -124,17 +167,5 @@ def _read(path: str, most: int) -> bytes:
     descriptor = _open(path)
     try:
         return os.read(descriptor, most)
-    finally:
-        os.close(descriptor)
-
-
-def _read_all(path: str, most: int) -> bytes:
-    """Read on where one read(2) gives no more than a page, as it does for lists in /proc."""
-    descriptor = _open(path)
-    try:
-        content = b""
-        while len(content) < most and (part := os.read(descriptor, most - len(content))):
-            content += part
-        return content
     finally:
         os.close(descriptor)

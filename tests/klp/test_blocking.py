@@ -38,7 +38,8 @@ def test_who_is_not_where_the_transition_leads_blocks(
     blocking = find_blocking(tmp_path)
     assert (blocking.patch, blocking.unpatching) == ("livepatch_2", enabled == 0)
     assert ids(blocking) == expected
-    assert all(thread.command == thread.stack == () for thread in blocking.threads)
+    assert all((thread.command, thread.stack, thread.state) == ((), None, "") for thread in blocking.threads)
+    assert blocking.looked_at == 4
 
 
 def test_command_lines_and_stacks_are_read_on_request(tmp_path: Path) -> None:
@@ -51,6 +52,7 @@ def test_command_lines_and_stacks_are_read_on_request(tmp_path: Path) -> None:
     assert first.command == ("vfork", "--for ever")
     assert first.stack == ("[<0>] a+0x1/0x2", "[<0>] b+0x1/0x2")
     assert (second.name, second.command, second.stack) == ("kworker/0:1", (), ())
+    assert [thread.name for thread in find_blocking(tmp_path, names=False).threads] == ["", ""]
 
 
 def test_tasks_that_exit_or_tell_nonsense_hide_nobody_else(tmp_path: Path) -> None:
@@ -99,4 +101,6 @@ def test_five_thousand_tasks(tmp_path: Path) -> None:
     for pid in range(1, 501):
         for thread in range(10):
             write_task(tmp_path, pid * 10, pid * 10 + thread, state=int(thread > 0))
-    assert ids(find_blocking(tmp_path)) == [(pid * 10, pid * 10) for pid in range(1, 501)]
+    blocking = find_blocking(tmp_path, commands=True, stacks=True)
+    assert ids(blocking) == [(pid * 10, pid * 10) for pid in range(1, 501)]
+    assert (blocking.looked_at, blocking.threads[0].state) == (5000, "S")

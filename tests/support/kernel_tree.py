@@ -41,13 +41,19 @@ def write_task(
     name: str = "sleep",
     command: bytes = b"",
     stack: str | None = None,
+    does: str = "S",
+    flags: int = 0x400000,
 ) -> Path:
-    """Write one thread of a process; its directory is returned."""
+    """Write one thread of a process; its directory is returned.
+
+    ``does`` and ``flags`` are its letter and its PF_* in /proc/PID/stat.
+    """
     process = root / f"proc/{pid}"
     thread = process / f"task/{tid or pid}"
     thread.mkdir(parents=True)
     (thread / "patch_state").write_text(f"{state}\n")
     (thread / "comm").write_text(f"{name}\n")
+    (thread / "stat").write_text(f"{tid or pid} ({name}) {does} 1 1 1 0 -1 {flags} 1 0 0 0 0 0\n")
     (process / "cmdline").write_bytes(command)
     if stack is not None:
         (thread / "stack").write_text(stack)

@@ -23,6 +23,7 @@ def test_the_files_are_those_of_a_kernel(tmp_path: Path) -> None:
         "proc/10/task/11/comm": "sleep\n",
         "proc/10/task/11/patch_state": "-1\n",
         "proc/10/task/11/stack": "[<0>] f\n",
+        "proc/10/task/11/stat": "11 (sleep) S 1 1 1 0 -1 4194304 1 0 0 0 0 0\n",
         "proc/modules": "livepatch_1 16384 1 - Live 0x0000000000000000 (OEK)\n"
         "livepatch_0 16384 0 - Live 0x0000000000000000 (OEK)\n"
         "forced 16384 2 other, Live 0x0000000000000000 (OEK)\n",
