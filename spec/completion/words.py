@@ -50,6 +50,7 @@ VALUES = {
     "DESCRIPTION": Value(files="*.dsc"),
     "DIR": Value(files="*/"),
     "FILE": Value(files="*"),
+    "FUNCTION": Value(),
     "ID": Value(),
     "LIBRARY": Value(files="*.so*"),
     "N": Value(),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from klp.cli import COMMANDS
 from tests.support.kernel_tree import write_patch
 from tests.support.klp import KLP, klp
 
@@ -85,7 +86,7 @@ def test_a_full_disk_is_told() -> None:
     assert "standard output cannot be written" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["status", "check", "patches", "blocking"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_root_that_is_not_there_is_refused(tmp_path: Path, command: str) -> None:
     done = klp(command, root=tmp_path / "nowhere")
     assert (done.returncode, done.stdout) == (66, "")
