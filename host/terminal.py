@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -176,10 +176,17 @@ def _fit(widths: list[int], limit: int | None) -> list[int]:
     return widths
 
 
+class Update(Protocol):
+    """What moves a progress bar; it is drawn with the new label if there is one."""
+
+    def __call__(self, done: int, total: int, *, label: str = "") -> None:
+        """Say how much of the work is done."""
+
+
 class progress:
     """A progress bar on standard error, for a person only and when the work takes longer than a moment.
 
-    Entering gives a function ``update(done, total)``. The bar is drawn inside of its calls: a thread that
+    Entering gives a function ``update(done, total)``, see Update. The bar is drawn inside of its calls: a thread that
     draws would take the interpreter away from an engine that holds a stopped process.
     """
 
@@ -191,11 +198,12 @@ class progress:
         self._bar: RichProgress | None = None
         self._next = 0.0
 
-    def __enter__(self) -> Callable[[int, int], None]:
+    def __enter__(self) -> Update:
         self._next = time.monotonic() + self.PATIENCE
         return self._update if is_terminal(sys.stderr) else _nothing
 
-    def _update(self, done: int, total: int) -> None:
+    def _update(self, done: int, total: int, *, label: str = "") -> None:
+        self._label = sanitize(label) or self._label
         now = time.monotonic()
         if now < self._next:
             return
@@ -204,7 +212,9 @@ class progress:
             self._bar = _rich_bar()
             self._bar.add_task(self._label, total=total)
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=done, total=total, refresh=True)
+        self._bar.update(
+            self._bar.task_ids[0], description=self._label, completed=done, total=total, refresh=True
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -213,7 +223,7 @@ class progress:
             self._bar.stop()
 
 
-def _nothing(done: int, total: int) -> None:
+def _nothing(done: int, total: int, *, label: str = "") -> None:
     pass
 
 

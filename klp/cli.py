@@ -7,7 +7,7 @@ import sys
 
 from klp.readiness import Readiness
 
-COMMANDS = ("status", "check", "patches", "functions", "blocking")
+COMMANDS = ("status", "check", "patches", "functions", "blocking", "wait")
 
 
 def main() -> int:

@@ -130,7 +130,7 @@ SLOW = """
     with progress("Patch\\x1bing [bold]") as update:
         for done in range(1, 4):
             time.sleep({pause})
-            update(done, 3)
+            update(done, 3, label="" if done < 3 else "La\\x1bst")
     print("rich" in sys.modules)
 """
 
@@ -159,7 +159,7 @@ def test_a_person_sees_a_bar_when_it_takes_longer_than_a_moment(pause: float, ba
             os.close(other)
     assert done.stdout == f"{bar}\n".encode()
     assert (rb"Patch\x1bing [bold]" in shown) == bar
-    assert not bar or b"3/3" in shown
+    assert (rb"La\x1bst" in shown, b"3/3" in shown) == (bar, bar)
     assert b"\x1bing" not in shown
 
 
