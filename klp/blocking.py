@@ -18,7 +18,8 @@ from klp.patience import read_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from klp.stacks import Inside, Watch
+    from klp.stacks import Watch
+    from klp.symbols import Symbol
 
 _IDLE = b"-1\n"
 
@@ -32,8 +33,8 @@ class BlockingThread(NamedTuple):
     command: tuple[str, ...] = ()  # the process's arguments; none for a kernel thread
     state: str = ""  # as in /proc/PID/stat: R, S, D, T, t
     kernel_thread: bool = False
-    stack: tuple[str, ...] | None = None  # kernel functions, innermost first; None: not told
-    inside: tuple[Inside, ...] = ()  # functions of the stack that it has to leave
+    stack: tuple[str, ...] = ()  # kernel functions, innermost first
+    inside: tuple[Symbol, ...] | None = None  # functions of the stack that it has to leave; None: not known
 
 
 class Blocking(NamedTuple):
@@ -80,7 +81,6 @@ def find_blocking(
     top = os.fspath(root)
     transition, problems = _transition(top)
     while transition is not None:
-        watch = _watch(top, transition) if stacks else None
         blocking, before, tries = _scan(top, transition), transition, tries - 1
         transition, problems = _transition(top)
         if transition == before or (transition is not None and tries <= 0):
@@ -88,6 +88,7 @@ def find_blocking(
             if names or commands or stacks:
                 from klp.tasks import describe
 
+                watch = _watch(top, before) if stacks and threads else None
                 threads = describe(threads, proc=os.path.join(top, "proc"), commands=commands, watch=watch)
             return blocking._replace(threads=threads, problems=problems + blocking.problems)
     return Blocking(problems=problems)
@@ -110,7 +111,7 @@ def _watch(root: str, transition: _Transition) -> Watch:
     from klp.model import read_patches
     from klp.stacks import watch
 
-    return watch(read_patches(root), patch=transition.patch, unpatching=transition.target == 0)
+    return watch(read_patches(root), patch=transition.patch, unpatching=transition.target == 0, root=root)
 
 
 def _scan(root: str, transition: _Transition) -> Blocking:

@@ -13,48 +13,48 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from klp.model import KernelPatch
-
-KERNEL = "vmlinux"  # the object that is no module
+from klp.symbols import KERNEL, Place, Symbol, other_names
 
 _FRAME = re.compile(r"\[<[0-9a-f]+>\] (\S+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(\S+?)[ \]].*)?")
-
-
-class Inside(NamedTuple):
-    """A function that a thread has to leave."""
-
-    function: str
-    object: str  # "vmlinux" or the module that it is in, a live patch's too
 
 
 class Watch(NamedTuple):
     """What must not be on a stack."""
 
-    functions: frozenset[Inside] = frozenset()
+    functions: frozenset[Symbol] = frozenset()
     modules: frozenset[str] = frozenset()  # none of whose functions must be
+    complete: bool = True  # False: a function may have names that are not known
 
 
-def watch(patches: Iterable[KernelPatch], *, patch: str, unpatching: bool) -> Watch:
+def watch(patches: Iterable[KernelPatch], *, patch: str, unpatching: bool, root: str) -> Watch:
     """Return what must not be on a stack for the transition of ``patch`` to go on."""
     if unpatching:
         return Watch(modules=frozenset([patch]))
-    functions: set[Inside] = set()
+    places: set[Place] = set()
     others: set[str] = set()
     for each in patches:
         if each.name != patch:
             others.add(each.name)
             continue
         for target in each.objects:
-            functions.update(Inside(function.name, target.name) for function in target.functions)
-    return Watch(functions=frozenset(functions), modules=frozenset(others))
+            places.update(Place(Symbol(each.name, target.name), each.position) for each in target.functions)
+    named = frozenset(place.symbol for place in places)
+    aliases = other_names(places, root=root)
+    return Watch(
+        functions=named | (aliases or named), modules=frozenset(others), complete=aliases is not None
+    )
 
 
-def find_inside(stack: Iterable[str], watched: Watch) -> tuple[Inside, ...]:
-    """Return the functions on the stack that must not be there, the innermost first, each once."""
-    found: dict[Inside, None] = {}
+def find_inside(stack: Iterable[str], watched: Watch) -> tuple[Symbol, ...] | None:
+    """Return the functions on the stack that must not be there, the innermost first, each once.
+
+    None if there are none as far as their names are known, and not all are.
+    """
+    found: dict[Symbol, None] = {}
     for line in stack:
         frame = _FRAME.fullmatch(line.strip())
         if frame:
-            inside = Inside(frame[1], frame[2] or KERNEL)
-            if inside in watched.functions or inside.object in watched.modules:
-                found[inside] = None
-    return tuple(found)
+            symbol = Symbol(frame[1], frame[2] or KERNEL)
+            if symbol in watched.functions or symbol.object in watched.modules:
+                found[symbol] = None
+    return tuple(found) if found or watched.complete else None

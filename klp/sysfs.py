@@ -20,6 +20,7 @@ DIRECTORY = "sys/kernel/livepatch"
 # kernfs answers ENODEV for a file whose directory is being removed, procfs ESRCH for a task that is exiting
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ESRCH)
 _LONGEST = 32  # bytes; the longest 64-bit number has 20
+_CHUNK = 1 << 18  # bytes of one read
 _MOST_TEXT = 1 << 18  # bytes of a command line, a stack, a list of modules
 
 
@@ -122,10 +123,11 @@ def whole(path: str, *, most: int = _MOST_TEXT) -> bytes:
     """
     descriptor = _open(path)
     try:
-        parts = b""
-        while len(parts) < most and (part := os.read(descriptor, most - len(parts))):
-            parts += part
-        return parts
+        parts: list[bytes] = []
+        while most > 0 and (part := os.read(descriptor, min(most, _CHUNK))):
+            parts.append(part)
+            most -= len(part)
+        return b"".join(parts)
     finally:
         os.close(descriptor)
 

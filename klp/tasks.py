@@ -14,7 +14,8 @@ from host.procfs import TaskState, parse_stat
 from klp import sysfs
 from klp.blocking import BlockingThread
 from klp.patience import read_each
-from klp.stacks import KERNEL, Inside, Watch, find_inside
+from klp.stacks import Watch, find_inside
+from klp.symbols import KERNEL, Symbol
 
 _GONE = (FileNotFoundError, ProcessLookupError)
 
@@ -38,7 +39,8 @@ def describe(
             thread = thread._replace(command=tuple(words.split("\0")) if words else ())
         if watch:
             stack = _stack(f"{task}/stack")
-            thread = thread._replace(stack=stack, inside=find_inside(stack or (), watch))
+            inside = None if stack is None else find_inside(stack, watch)
+            thread = thread._replace(stack=stack or (), inside=inside)
         return thread
 
     described, silent = read_each(add, threads)
@@ -55,6 +57,7 @@ def _state(path: str) -> TaskState:
 
 
 def _stack(path: str) -> tuple[str, ...] | None:
+    """Return the lines, none for a thread that has exited; None if they may not be read."""
     try:
         return tuple(sysfs.whole(path).decode(errors="replace").splitlines())
     except _GONE:
@@ -64,8 +67,8 @@ def _stack(path: str) -> tuple[str, ...] | None:
 
 
 def where(thread: BlockingThread, *, patch: str, unpatching: bool) -> str:
-    """Return which functions the thread has to leave, as a sentence; "" where its stack is not known."""
-    if thread.stack is None:
+    """Return which functions the thread has to leave, as a sentence; "" where nobody knows."""
+    if thread.inside is None:
         return ""
     if not thread.inside:
         return "it is in none of the functions"
@@ -75,8 +78,8 @@ def where(thread: BlockingThread, *, patch: str, unpatching: bool) -> str:
     return f"it is in {' and '.join(map(_name, thread.inside))}, which {patch} replaces"
 
 
-def _name(inside: Inside) -> str:
-    return inside.function if inside.object == KERNEL else f"{inside.function} of {inside.object}"
+def _name(symbol: Symbol) -> str:
+    return symbol.function if symbol.object == KERNEL else f"{symbol.function} of {symbol.object}"
 
 
 def advice(thread: BlockingThread) -> str:

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
         write("klp-blocking", fields(blocking))
         return ExitStatus.OK
     print_threads(blocking, level=level)
-    if level and not blocking.threads:
+    if level and not (blocking.threads or blocking.hidden or blocking.silent):
         print("no threads with klp_in_progress set")
     remark(_remarks(blocking, level=level))
     return ExitStatus.OK
@@ -60,7 +60,7 @@ def print_threads(blocking: Blocking, *, level: int) -> None:
             from klp.tasks import advice, where
 
             sentences = (where(thread, patch=blocking.patch, unpatching=blocking.unpatching), advice(thread))
-            for line in (*(thread.stack or ()), *filter(None, sentences)):
+            for line in (*thread.stack, *filter(None, sentences)):
                 print(f"    {sanitize(line)}")
 
 
@@ -75,12 +75,13 @@ def _remarks(blocking: Blocking, *, level: int) -> list[str]:
     remarks = list(blocking.problems)
     hint = "; run klp as root" if os.geteuid() else ""
     if blocking.hidden:
-        remarks.append(f"{blocking.hidden} threads may not be looked at{hint}")
+        threads = "1 thread" if blocking.hidden == 1 else f"{blocking.hidden} threads"
+        remarks.append(f"{threads} may not be looked at{hint}")
     remarks += [f"process {pid} gave no answer" for pid in blocking.silent]
     if level > 1:
-        shut = sum(thread.stack is None for thread in blocking.threads)
-        if shut:
-            remarks.append(f"the stacks of {shut} threads may not be read{hint}")
+        unclear = sum(thread.inside is None for thread in blocking.threads)
+        if unclear:
+            remarks.append(f"it is not known which functions keep {unclear} of them{hint}")
     if blocking.patch and not (blocking.threads or blocking.hidden or blocking.silent):
         remarks.append(
             f"{blocking.patch} is in transition, but no thread in /proc blocks it: "
@@ -96,6 +97,6 @@ def fields(blocking: Blocking) -> dict[str, object]:
     """Return the fields of docs/json.md."""
     threads = []
     for thread in blocking.threads:
-        inside = None if thread.stack is None else [each._asdict() for each in thread.inside]
-        threads.append(thread._asdict() | {"stack": thread.stack or (), "inside": inside})
+        inside = None if thread.inside is None else [each._asdict() for each in thread.inside]
+        threads.append(thread._asdict() | {"inside": inside})
     return blocking._asdict() | {"threads": threads}

@@ -38,7 +38,7 @@ def test_who_is_not_where_the_transition_leads_blocks(
     blocking = find_blocking(tmp_path)
     assert (blocking.patch, blocking.unpatching) == ("livepatch_2", enabled == 0)
     assert ids(blocking) == expected
-    assert all((thread.command, thread.stack, thread.state) == ((), None, "") for thread in blocking.threads)
+    assert all((thread.command, thread.stack, thread.state) == ((), (), "") for thread in blocking.threads)
     assert blocking.looked_at == 4
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from klp.blocking import BlockingThread
-from klp.stacks import Inside, Watch
+from klp.stacks import Watch
+from klp.symbols import Symbol
 from klp.tasks import advice, describe, where
 
 PROC = "/proc"
@@ -35,7 +36,7 @@ def look(pid: int, *, commands: bool = True) -> BlockingThread:
 
 def test_a_process(sleeper: subprocess.Popen[bytes]) -> None:
     thread = look(sleeper.pid, commands=False)
-    assert (thread.command, thread.state, thread.stack) == ((), "", None)
+    assert (thread.command, thread.state, thread.inside) == ((), "", None)
     sleeper.send_signal(signal.SIGSTOP)
     os.waitpid(sleeper.pid, os.WUNTRACED)
     thread = look(sleeper.pid)
@@ -57,7 +58,7 @@ def test_a_thread_that_has_exited_stays_in_the_list(sleeper: subprocess.Popen[by
     threads = [BlockingThread(pid, pid) for pid in (sleeper.pid, os.getpid())]
     described = describe(threads, proc=PROC, commands=True, watch=Watch())
     gone = next(thread for thread in described if thread.pid == sleeper.pid)
-    assert gone == BlockingThread(sleeper.pid, sleeper.pid, stack=())
+    assert gone == BlockingThread(sleeper.pid, sleeper.pid, inside=())
     assert [thread.pid for thread in described if thread.command] == [os.getpid()]
     assert advice(gone) == ""
 
@@ -87,13 +88,13 @@ def test_what_hangs_keeps_nobody_off_the_list(monkeypatch: pytest.MonkeyPatch, t
     [
         (None, False, ""),
         ((), False, "it is in none of the functions"),
-        ((Inside("a", "vmlinux"),), False, "it is in a, which new replaces"),
-        ((Inside("a", "x"), Inside("b", "old")), False, "it is in a of x and b of old, which new replaces"),
-        ((Inside("new_a", "new"),), True, "it is in new_a of new, which is being taken back"),
+        ((Symbol("a", "vmlinux"),), False, "it is in a, which new replaces"),
+        ((Symbol("a", "x"), Symbol("b", "old")), False, "it is in a of x and b of old, which new replaces"),
+        ((Symbol("new_a", "new"),), True, "it is in new_a of new, which is being taken back"),
     ],
 )
-def test_where_a_thread_is(inside: tuple[Inside, ...] | None, unpatching: bool, sentence: str) -> None:
-    thread = BlockingThread(1, 1, stack=None if inside is None else (), inside=inside or ())
+def test_where_a_thread_is(inside: tuple[Symbol, ...] | None, unpatching: bool, sentence: str) -> None:
+    thread = BlockingThread(1, 1, inside=inside)
     assert where(thread, patch="new", unpatching=unpatching) == sentence
 
 

@@ -27,7 +27,7 @@ def tree(tmp_path: Path) -> Path:
     """A transition that two of three threads block."""
     write_patch(tmp_path, "livepatch_1", transition=1)
     write_task(tmp_path, 9, state=1)
-    write_task(tmp_path, 10, state=0, command=b"sleep\x0060", stack="[<0>] f+0x1/0x2\n")
+    write_task(tmp_path, 10, state=0, command=b"sleep\x0060", stack="[<0>] meminfo_proc_show+0x1/0x2\n")
     write_task(tmp_path, 11, state=0, command=b"other")
     return tmp_path
 
@@ -124,8 +124,8 @@ def test_when_time_is_up_more_can_be_told_of_them(tree: Path) -> None:
     done = klp("wait", "-v", "--timeout=0", root=tree)
     assert done.stdout.splitlines()[:3] == [
         "10 10 sleep 60",
-        "    [<0>] f+0x1/0x2",
-        "    it is in none of the functions",
+        "    [<0>] meminfo_proc_show+0x1/0x2",
+        "    it is in meminfo_proc_show, which livepatch_1 replaces",
     ]
 
 
