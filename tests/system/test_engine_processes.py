@@ -83,7 +83,7 @@ def test_a_tool_that_traces_for_moments_only() -> None:
     """As libpulp's own does to list live patches; it is out of the way sooner or later."""
     container = ten_functions(200)
     with running(caller(answers_library())) as target, held(target.pid, by="ulp", deed="again"):
-        for _ in range(10):
+        for _ in range(5):
             said = trigger(target, container)
             assert said.verdict == SUCCESS, said
             said = trigger(target, "--revert", container)

@@ -32,7 +32,7 @@ static int again(pid_t thread) {
             must(waitpid(thread, NULL, __WALL), "wait");
             must(ptrace(PTRACE_DETACH, thread, 0, 0), "detach");
         }
-        usleep(20);
+        usleep(200);
     }
     return 0;
 }
