@@ -175,10 +175,10 @@ def enter(registers: ctypes.Array[ctypes.c_ulonglong], address: int) -> None:
 
 
 def follows_call(code: bytes) -> bool:
-    """Say whether LONGEST_CALL bytes of code end in what can be a call instruction (E8, or FF /2)."""
+    """Say whether LONGEST_CALL bytes of code end in what can be a call instruction (E8, or FF /2 and /3)."""
     if code[-5] == 0xE8:
         return True
-    return any(code[-size] == 0xFF and code[1 - size] & 0x38 == 0x10 for size in range(2, LONGEST_CALL + 1))
+    return any(code[-size] == 0xFF and code[1 - size] & 0x30 == 0x10 for size in range(2, LONGEST_CALL + 1))
 
 
 class Relocation(enum.IntEnum):
