@@ -37,6 +37,7 @@ KEYS: dict[str, tuple[type, ...]] = {
 }
 
 
+TRIES = 5
 BESIDE_LIBPULP = ("pause", "patches", "trigger", "single", "commands")
 
 
@@ -46,8 +47,12 @@ def test_benchmark_runs_beside_libpulp(name: str, tmp_path: Path) -> None:
     ours = tools.ours()
     libpulp = tools.Ulp("libpulp", peer().tool, peer().library, is_ours=False)
     plan = Plan.tiny(tmp_path, ours=ours, libpulp=libpulp)
-    rows: list[Row] = list(importlib.import_module(f"tests.bench.{name}").run(plan))
-    assert [row.wrong for row in rows if row.wrong] == []
+    for _ in range(TRIES):
+        rows: list[Row] = list(importlib.import_module(f"tests.bench.{name}").run(plan))
+        # libpulp's tool gives up without a word when a process of another test cannot be looked at
+        if {row.tool for row in rows if row.wrong} != {"libpulp"}:
+            break
+    assert [(row.tool, row.case, row.wrong) for row in rows if row.wrong] == []
     cases = {tool: {row.case for row in rows if row.values and row.tool == tool} for tool in TOOLS}
     assert cases["libpulp"] and cases["libpulp"] <= cases["ulp-pulp"]
     assert [row.case for row in rows if row.tool == "ulp-pulp" and row.goal is not None]

@@ -8,10 +8,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support import libpulp
+from tests.support.images import loading
 from tests.support.libpulp import PEER, needs_libpulp, padded_library, preloaded, stand_in
 from tests.support.livepatches import (
     NEW,
@@ -23,7 +25,9 @@ from tests.support.livepatches import (
     trigger,
     ulp,
 )
+from tests.support.pretender import Patch, pretended
 from tests.support.targets import Slot, Target, caller, compiled, program, running
+from ulp.container import read as read_container
 
 NAME = f"libpulpengine{os.getpid()}.so.0"
 REPLACED = ("SUCCESS", "replaced")
@@ -124,6 +128,20 @@ def test_one_container_in_the_place_of_all(library: Path) -> None:
         assert process.answers(10) == NEW
         assert trigger(process, f"--revert-all={library.name}").verdict == REVERTED
         assert process.answers(10) == OLD
+
+
+@pytest.mark.parametrize("state", [{"error": 282}, {"error": None}, {"loaded": False}], ids=str)
+def test_what_cannot_be_used_matters_only_where_it_is_to_change(library: Path, state: Any) -> None:
+    """As when everything is to be taken back everywhere, and some process has a libpulp that has failed."""
+    container = ten_functions(500, library=library)
+    with loading(pretended(Patch(), **state)) as pid:
+        assert trigger(pid, "--revert", container).verdict == ("SKIPPED", "not-applied")
+
+
+def test_what_a_failed_libpulp_holds_stays(library: Path) -> None:
+    container = ten_functions(500, library=library)
+    with loading(pretended(Patch(id=read_container(container).patch_id), error=282)) as pid:
+        assert trigger(pid, "--revert", container).verdict == ("ERROR", "libpulp")
 
 
 @needs_libpulp

@@ -55,7 +55,15 @@ class PulpChange(Attempt):
         pass
 
     def _once(self, process: Process) -> Result:
-        libpulp = usable(process, self._images)
+        try:
+            libpulp = usable(process, self._images)
+        except (Refusal, Momentary) as error:
+            # what fails in a process is of no interest where it holds nothing of what is to be taken back
+            if self._change.apply is None and error.reason in {Reason.LIBPULP, Reason.LOADING}:
+                unusable = library.find(process.memory, process.mappings, self._images)
+                if unusable and not any(map(self._is_to_revert, state.patches(process.memory, unusable))):
+                    return self._result(Reason.NOT_APPLIED)
+            raise
         objects = process.linked_objects()
         plan = self._plan(process, libpulp, objects)
         if isinstance(plan, Result):
