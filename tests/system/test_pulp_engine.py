@@ -138,6 +138,20 @@ def test_what_cannot_be_used_matters_only_where_it_is_to_change(library: Path, s
         assert trigger(pid, "--revert", container).verdict == ("SKIPPED", "not-applied")
 
 
+def test_a_process_that_cannot_be_patched_keeps_nobody_from_it(library: Path) -> None:
+    """libpulp's own tool stops there, with status 0 and without a word of those that it did not reach."""
+    container = ten_functions(500, library=library)
+    words = (f"-Wl,-rpath,{library.parent}", "-Wl,--no-as-needed", str(library))
+    with (
+        loading(pretended(loaded=False, flags=words)) as odd,
+        through_libpulp(caller(library)) as process,
+    ):
+        said = ulp("trigger", "--json", "--timeout=1", "-r", "100", container)
+        verdicts = {row["pid"]: (row["outcome"], row["reason"]) for row in said.rows}
+        assert verdicts.keys() == {odd, process.pid} and verdicts[process.pid] == SUCCESS, said
+        assert process.answers(10) == tuple(range(500, 510))
+
+
 def test_what_a_failed_libpulp_holds_stays(library: Path) -> None:
     container = ten_functions(500, library=library)
     with loading(pretended(Patch(id=read_container(container).patch_id), error=282)) as pid:
