@@ -88,9 +88,14 @@ def _binding() -> rpm:
 
 
 @contextmanager
-def opened(root: str) -> Iterator[rpm.TransactionSet]:
-    """Open the database under a root for queries; raises DatabaseError, in its body too."""
+def opened(root: str, *, loud: bool = False) -> Iterator[rpm.TransactionSet]:
+    """Open the database under a root for queries; raises DatabaseError, in its body too.
+
+    rpm passes over damaged packages as if they were not there; ``loud``: and complains on standard error.
+    """
     rpm = _binding()
+    if loud:
+        rpm.setVerbosity(rpm.RPMLOG_ERR)
     path = os.path.join(root, rpm.expandMacro("%{_dbpath}").lstrip("/"))
     hint = f"see what 'rpm --root {root} -q rpm' says; 'rpm --rebuilddb' repairs many damages"
     if not Path(path).is_dir():  # rpm would make an empty database and find nothing in it

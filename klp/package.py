@@ -20,6 +20,7 @@ INFO = "usr/share/livepatch/info"  # MODULE-SRCVERSION: what RPMs ship so that n
 
 _LARGEST_INFO = 1 << 20  # bytes
 _LONGEST_LABEL = 300
+_MOST_COMPLAINTS = 4096  # bytes
 _PATIENCE = 10.0  # seconds for the rpm database
 _LABEL = re.compile(r"([^\s/]+)-([^\s/-]+-[^\s/-]+)\.([^\s/.-]+)")  # NAME-VERSION-RELEASE.ARCH
 
@@ -63,20 +64,32 @@ def find_packages(modules: Iterable[str], *, root: str = "/") -> Packages:
         return Packages(found=found)
     try:
         paths = {path: name for path, name in module_files(root).items() if name in missing}
-        for path, owner in _owners(paths, root).items():
-            info = infos.get(paths[path])
-            fixes = info.fixes if info else read_fixes(owner.changelog)
-            found[paths[path]] = LivePatchPackage(package=owner.package, fixes=fixes)
     except Error as problem:
         return Packages(found=found, problem=problem)
-    return Packages(found=found)
+    owned, problem_of_database = find_owners(paths, root=root)
+    for path, owner in owned.items():
+        info = infos.get(paths[path])
+        fixes = info.fixes if info else read_fixes(owner.changelog)
+        found[paths[path]] = LivePatchPackage(package=owner.package, fixes=fixes)
+    return Packages(found=found, problem=problem_of_database)
 
 
-def _owners(paths: Iterable[str], root: str) -> dict[str, Owner]:
+def find_owners(paths: Iterable[str], *, root: str) -> tuple[dict[str, Owner], DatabaseError | None]:
+    """Return the packages that own these paths, and why there may be more; does not wait without end."""
+
+    def ask() -> tuple[dict[str, Owner], bytes]:
+        log = os.memfd_create("rpm")
+        os.dup2(log, 2)  # this is another process, which has nothing else to say
+        return owners(paths, root=root, loud=True), os.pread(log, _MOST_COMPLAINTS, 0)
+
     try:
-        return apart.call(lambda: owners(paths, root=root), patience=_PATIENCE)
+        found, complaints = apart.call(ask, patience=_PATIENCE)
+    except DatabaseError as problem:
+        return {}, problem
     except apart.NoAnswerError as problem:
-        raise DatabaseError(f"the rpm database cannot be read: {problem}") from None
+        return {}, DatabaseError(f"the rpm database cannot be read: {problem}")
+    first = complaints.decode(errors="replace").partition("\n")[0].removeprefix("error: ")
+    return found, DatabaseError(f"the rpm database is damaged: {first}") if first else None
 
 
 def _read_info(module: str, root: str) -> Info | None:

@@ -46,13 +46,13 @@ def installed_packages(root: str = "/") -> tuple[InstalledPackage, ...]:
     return tuple(sorted(real, key=lambda package: (package.name, package.edition, package.arch)))
 
 
-def owners(paths: Iterable[str], *, root: str = "/") -> dict[str, Owner]:
+def owners(paths: Iterable[str], *, root: str = "/", loud: bool = False) -> dict[str, Owner]:
     """Return the owner of each path (as seen inside of the root) that a package owns.
 
-    Raises host.rpmdb.DatabaseError.
+    ``loud`` is for host.rpmdb.opened. Raises host.rpmdb.DatabaseError.
     """
     found: dict[str, Owner] = {}
-    with opened(root) as database:
+    with opened(root, loud=loud) as database:
         for path in paths:
             for header in database.dbMatch("basenames", path):
                 changelog = tuple(text(entry) for entry in header["changelogtext"])

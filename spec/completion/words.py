@@ -54,6 +54,7 @@ VALUES = {
     "ID": Value(),
     "LIBRARY": Value(files="*.so*"),
     "N": Value(),
+    "NUMBER": Value(),
     "PACKAGE": Value(),
     "PREFIX": Value(files="*/"),
     "SECONDS": Value(),

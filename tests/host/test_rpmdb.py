@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -104,3 +105,15 @@ def test_a_damaged_database_is_one_sentence(root: Path, size: int) -> None:
 def test_versions_are_compared_as_rpm_does(left: str, right: str, order: int) -> None:
     assert rpmdb.compare(left, right) == order
     assert rpmdb.compare(right, left) == -order
+
+
+def test_what_rpm_passes_over_can_be_told(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with sqlite3.connect(rpmroot.path(root) / "rpmdb.sqlite") as database:
+        database.execute("UPDATE Packages SET blob = substr(blob, 1, 20) WHERE hnum = 2")
+    database.close()
+    with rpmdb.opened(str(root)) as opened:
+        assert len(list(opened.dbMatch())) == 2
+    assert capfd.readouterr().err == ""
+    with rpmdb.opened(str(root), loud=True) as opened:
+        assert len(list(opened.dbMatch())) == 2
+    assert "#2" in "".join(capfd.readouterr().err.split())

@@ -88,7 +88,7 @@ def test_a_full_disk_is_told() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_root_that_is_not_there_is_refused(tmp_path: Path, command: str) -> None:
-    done = klp(command, root=tmp_path / "nowhere")
+    done = klp(command, *(["CVE-2025-12345"] if command == "cve" else []), root=tmp_path / "nowhere")
     assert (done.returncode, done.stdout) == (66, "")
     assert "is not a directory" in done.stderr
 

@@ -103,6 +103,15 @@ def test_a_damaged_database_is_named(tmp_path: Path) -> None:
     assert str(database) in problem.sentence
 
 
+def test_a_package_that_rpm_passes_over_is_not_taken_for_none(root: Path) -> None:
+    with sqlite3.connect(database_directory(root) / "rpmdb.sqlite") as database:
+        database.execute("UPDATE Packages SET blob = substr(blob, 1, 20)")
+    database.close()
+    packages = find_packages([MODULE], root=str(root))
+    assert (packages.found, type(packages.problem)) == ({}, DatabaseError)
+    assert "the rpm database is damaged: " in str(packages.problem)
+
+
 def test_a_locked_database_is_not_waited_for_without_end(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
