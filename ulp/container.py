@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from host.errors import BadDataError, Error
+from host.files import open_regular, read_regular
 from ulp import elf_constants as c
 from ulp.container_format import (
     COMMENTS_SECTION,
@@ -28,7 +29,6 @@ from ulp.container_format import (
     encode_revert,
 )
 from ulp.elf import HEADER, SECTION_HEADER, Elf
-from ulp.files import open_regular, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from io import StringIO
 from typing import Final
 
 from host.errors import BadDataError
-from ulp.files import read_regular
+from host.files import read_regular
 
 SIZE_LIMIT: Final = 16 << 20
 

@@ -33,8 +33,8 @@ def find(root: str = "/") -> tuple[tuple[Container, ...], tuple[Error, ...]]:
     Raises NoInputError when there is no such root.
     """
     from host.errors import Error, NoInputError
+    from host.files import as_error
     from ulp.container import read
-    from ulp.files import as_error
 
     if not os.path.isdir(root):
         raise NoInputError(f"there is no directory {root}")

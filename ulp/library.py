@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from host.errors import BadDataError
+from host.files import read_regular
 from ulp import elf_constants as c
 from ulp.elf import Elf, Symbol
-from ulp.files import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from host.errors import BadDataError, Error
+from host.files import read_regular, replace_file
 from ulp import elf_constants as c
 from ulp.container import SIZE_LIMIT, Container, parse, verify
 from ulp.container_format import (
@@ -24,7 +25,6 @@ from ulp.container_format import (
 )
 from ulp.description import Description, DescriptionError, Diagnostic, Function, Variable, Word
 from ulp.elf import Elf, Symbol
-from ulp.files import read_regular, replace_file
 from ulp.library import Library, SymbolError, from_elf, read_library
 from ulp.md4 import md4
 from ulp.section_writer import with_sections

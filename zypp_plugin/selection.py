@@ -178,8 +178,8 @@ def _read_all(package: Package, *, root: str) -> tuple[list[ContainerRow], dict[
 
 def _read(file: File, root: str) -> Container:
     """Read one container; raises Error where it is damaged, hostile, gone, or not what the package has."""
+    from host.files import read_regular
     from ulp import container
-    from ulp.files import read_regular
 
     path = os.path.join(root, file.path.lstrip("/"))
     image = read_regular(path, limit=container.SIZE_LIMIT)

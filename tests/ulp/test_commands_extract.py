@@ -93,7 +93,7 @@ def test_it_goes_to_out_json_or_where_it_is_told_to(
         os.umask(mask)
     assert Path("old.json").stat().st_mode & 0o777 == 0o600
     assert Path("new.json").stat().st_mode & 0o777 == 0o640
-    assert not list(tmp_path.glob(".ulp-*"))
+    assert not list(tmp_path.glob(".draft-*"))
 
 
 def test_output_that_is_no_file_is_written_to(ulp: Ulp, library: Path, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_output_that_is_no_file_is_written_to(ulp: Ulp, library: Path, tmp_path:
 def test_output_that_cannot_be_written(ulp: Ulp, library: Path, tmp_path: Path, output: str) -> None:
     status, out, err = ulp("extract", library, "-o", tmp_path / output)
     assert (status, out, err.count("\n")) in {(66, "", 1), (73, "", 1)}
-    assert not list(tmp_path.glob(".ulp-*")) and not list(tmp_path.parent.glob(".ulp-*"))
+    assert not list(tmp_path.glob(".draft-*")) and not list(tmp_path.parent.glob(".ulp-*"))
 
 
 def test_debug_information_brings_back_what_was_stripped(ulp: Ulp, split: tuple[Path, Path]) -> None:

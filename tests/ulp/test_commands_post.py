@@ -94,7 +94,7 @@ def test_mode_and_attributes_stay_and_a_link_leads_to_it(ulp: Ulp, tmp_path: Pat
     assert link.is_symlink() and entry(path, "exported").startswith(b"\x66\x90")
     assert path.stat().st_mode & 0o7777 == 0o2751
     assert os.getxattr(path, "user.origin") == b"here"
-    assert not list(tmp_path.glob(".ulp-*"))
+    assert not list(tmp_path.glob(".draft-*"))
 
 
 def test_who_maps_the_file_keeps_the_old_one(ulp: Ulp, tmp_path: Path) -> None:

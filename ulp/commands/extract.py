@@ -46,7 +46,7 @@ def add_arguments(parser: Parser) -> None:
 @libpulp_status.translated(errors=1)
 def run(options: argparse.Namespace) -> ExitStatus:
     """Read the files and write the JSON."""
-    from ulp.files import write_file
+    from host.files import write_file
     from ulp.library import to_json
 
     debuginfo = _read(options.with_debuginfo) if options.with_debuginfo else None
@@ -59,8 +59,8 @@ def run(options: argparse.Namespace) -> ExitStatus:
 
 
 def _read(path: str) -> Elf:
+    from host.files import read_regular
     from ulp.elf import Elf
-    from ulp.files import read_regular
     from ulp.library import SIZE_LIMIT
 
     return Elf(read_regular(path, limit=SIZE_LIMIT), name=path)

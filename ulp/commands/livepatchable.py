@@ -40,10 +40,10 @@ def add_arguments(parser: Parser) -> None:
 @libpulp_status.translated(errors=1)
 def run(options: argparse.Namespace) -> ExitStatus:
     """Look at the file and answer."""
+    from host.files import read_regular
     from ulp import elf_constants as c
     from ulp.container import SECTION, parse
     from ulp.elf import Elf
-    from ulp.files import read_regular
     from ulp.library import SIZE_LIMIT
     from ulp.pads import SECTION as PADS_SECTION
 

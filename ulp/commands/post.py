@@ -34,9 +34,9 @@ def add_arguments(parser: Parser) -> None:
 @libpulp_status.translated(errors=1)
 def run(options: argparse.Namespace) -> ExitStatus:
     """Change the file where it needs it."""
+    from host.files import read_regular, replace_file
     from ulp import pads
     from ulp.elf import Elf
-    from ulp.files import read_regular, replace_file
     from ulp.library import SIZE_LIMIT
 
     merged = pads.merge(Elf(read_regular(options.file, limit=SIZE_LIMIT), name=options.file))

@@ -81,7 +81,7 @@ def replace_file(path: str, data: bytes, *, create: bool = False) -> None:
     temporary = ""
     try:
         old = _status(real, missing=create)
-        descriptor, temporary = tempfile.mkstemp(prefix=".ulp-", dir=os.path.dirname(real))
+        descriptor, temporary = tempfile.mkstemp(prefix=".draft-", dir=os.path.dirname(real))
         with open(descriptor, "wb") as file:
             file.write(data)
             file.flush()

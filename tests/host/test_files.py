@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from host.errors import BadDataError, Error, ExitStatus, NoInputError
-from ulp.files import open_regular, read_regular, replace_file
+from host.files import open_regular, read_regular, replace_file
 
 
 def test_contents_up_to_the_limit(tmp_path: Path) -> None:
