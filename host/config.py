@@ -58,21 +58,22 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
 def load(*, root: str = "/") -> Config:
     """Read the configuration under a root; raises ConfigError for the first thing that is wrong."""
     config = Config()
-    for path in _files(Path(root)):
+    for path in files(NAME, root=root):
         config = _merge(config, path)
     return config
 
 
-def _files(root: Path) -> Iterable[Path]:
-    main = (root / directory / NAME for directory in DIRECTORIES)
-    yield from list(filter(Path.is_file, main))[:1]
+def files(name: str, *, root: str = "/") -> Iterable[Path]:
+    """Yield the files under a root that make up the configuration ``name`` (``zypp/zypp.conf``), strongest last."""
+    places = [Path(root, directory, name) for directory in DIRECTORIES]
+    yield from list(filter(Path.is_file, places))[:1]
     extra: dict[str, Path] = {}
-    for directory in DIRECTORIES:
-        for path in (root / directory / f"{NAME}.d").glob("*.conf"):
+    for place in places:
+        for path in place.with_name(f"{place.name}.d").glob("*.conf"):
             extra.setdefault(path.name, path)
-    for name in sorted(extra):
-        if extra[name].is_file():  # a link to /dev/null is how an administrator hides a vendor's file
-            yield extra[name]
+    for _, path in sorted(extra.items()):
+        if path.is_file():  # a link to /dev/null is how an administrator hides a vendor's file
+            yield path
 
 
 def _merge(config: Config, path: Path) -> Config:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is installed, from the rpm database."""
+"""Installed packages, and whose a file is, from the rpm database."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ class InstalledPackage:
     name: str
     edition: str  # VERSION-RELEASE, without the epoch
     arch: str
+    epoch: int = 0
 
     @property
     def label(self) -> str:
         """NAME-VERSION-RELEASE.ARCH, as rpm -q prints it."""
         return f"{self.name}-{self.edition}.{self.arch}"
+
+    @property
+    def evr(self) -> str:
+        """[EPOCH:]VERSION-RELEASE, as zypper shows it."""
+        return f"{self.epoch}:{self.edition}" if self.epoch else self.edition
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,15 +41,10 @@ class Owner:
     changelog: tuple[str, ...]  # the entries' texts, newest first; untrusted
 
 
-def installed_packages(root: str = "/") -> tuple[InstalledPackage, ...]:
-    """Return all installed packages by name, without the keys that rpm keeps as packages.
-
-    Raises host.rpmdb.DatabaseError.
-    """
-    with opened(root) as database:
-        packages = [_package(header) for header in database.dbMatch()]
-    real = (package for package in packages if package.name != "gpg-pubkey")
-    return tuple(sorted(real, key=lambda package: (package.name, package.edition, package.arch)))
+def package_of(name: str, evr: str, arch: str) -> InstalledPackage:
+    """Return the package with this [EPOCH:]VERSION-RELEASE."""
+    epoch, _, edition = evr.rpartition(":")
+    return InstalledPackage(name=name, edition=edition, arch=arch, epoch=int(epoch or 0))
 
 
 def owners(paths: Iterable[str], *, root: str = "/", loud: bool = False) -> dict[str, Owner]:
@@ -61,7 +62,4 @@ def owners(paths: Iterable[str], *, root: str = "/", loud: bool = False) -> dict
 
 
 def _package(header: rpm.hdr) -> InstalledPackage:
-    version, release = text(header["version"]), text(header["release"])
-    return InstalledPackage(
-        name=text(header["name"]), edition=f"{version}-{release}", arch=text(header["arch"] or "noarch")
-    )
+    return package_of(text(header["name"]), text(header["evr"]), text(header["arch"] or "noarch"))

@@ -7,13 +7,13 @@ link ``baseproduct`` leads to the one that the system is.
 
 from __future__ import annotations
 
-import datetime
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from host.errors import BadDataError
+from lifecycle.ends import NEVER, NOT_TOLD, End, from_seconds, on, parse_date
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -33,9 +33,9 @@ class Product:
     vendor: str
     flavor: str  # "module", "extension" or anything else, as it was registered
     base: bool
-    end: datetime.date | None  # of general support; None: not told
+    end: End  # of general support
     codestream: str = ""
-    codestream_end: datetime.date | None = None
+    codestream_end: End = NEVER
 
 
 def read_products(root: str | os.PathLike[str] = "/") -> tuple[Product, ...]:
@@ -76,9 +76,9 @@ def _read(path: Path, *, base: bool) -> Product:
         vendor=_text(product, "vendor"),
         flavor=_text(product, "register/flavor"),
         base=base,
-        end=_date(product, "endoflife", path),
+        end=_end(product, "endoflife", path),
         codestream=_text(product, "codestream/name"),
-        codestream_end=_date(product, "codestream/endoflife", path),
+        codestream_end=_end(product, "codestream/endoflife", path, empty=NEVER),
     )
 
 
@@ -86,13 +86,14 @@ def _text(element: Element, path: str) -> str:
     return " ".join((element.findtext(path) or "").split())
 
 
-def _date(element: Element, name: str, path: Path) -> datetime.date | None:
-    text = _text(element, name)
-    if text in ("", "0"):
-        return None
+def _end(product: Element, name: str, path: Path, *, empty: End = NOT_TOLD) -> End:
+    """Return what an element says: none at all is another answer than an empty one (FATE#320699)."""
+    if product.find(name) is None:
+        return NEVER
+    text = _text(product, name)
     try:
-        if text.isascii() and text.isdigit():  # seconds since the epoch
-            return datetime.datetime.fromtimestamp(int(text), datetime.UTC).date()
-        return datetime.date.fromisoformat(text[:10])
-    except (ValueError, OverflowError, OSError):
+        if text.isascii() and text.isdigit():
+            return from_seconds(int(text))
+        return on(parse_date(text[:10])) if text else empty
+    except ValueError:
         raise BadDataError(f"{path}: <{name}> holds '{text}', which is no date (YYYY-MM-DD)") from None

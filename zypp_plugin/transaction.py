@@ -14,16 +14,11 @@ that costs.
 from __future__ import annotations
 
 import json
-import re
+
+from lifecycle.kinds import KERNEL_LIVE_PATCH, LIBRARY_LIVE_PATCHES
 
 USERSPACE = "userspace"
 KERNEL = "kernel"
-_KERNEL_PACKAGE = re.compile(
-    r"(?:kgraft-patch|kernel-livepatch)-\d+_\d+_\d+-\d+(?:_\d+){0,4}-[a-z][a-z0-9]*"
-)
-_HINT = (
-    "-livepatches"  # a package so named concerns us whatever it contains: an empty or broken one is reported
-)
 
 
 class BadBody(ValueError):
@@ -73,9 +68,10 @@ def _parse_step(item: dict[str, object]) -> Step | None:
 
 def kind_of(name: str, *, root: str) -> str:
     """Return USERSPACE or KERNEL for a live patch package as it is under ``root`` now, "" for any other."""
-    if _KERNEL_PACKAGE.fullmatch(name):
+    if KERNEL_LIVE_PATCH.fullmatch(name):
         return KERNEL
-    if name.endswith(_HINT) or has_containers(name, root=root):
+    # a package so named concerns us whatever it contains: an empty or broken one is reported
+    if name.endswith(LIBRARY_LIVE_PATCHES) or has_containers(name, root=root):
         return USERSPACE
     return ""
 

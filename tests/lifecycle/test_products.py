@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.errors import BadDataError
+from lifecycle import ends
 from lifecycle.products import FOLDER, Product, read_products
 
 SLES = """<?xml version="1.0" encoding="UTF-8"?>
@@ -50,9 +51,9 @@ def test_products_are_read_the_base_product_first(tmp_path: Path) -> None:
             vendor="SUSE",
             flavor="",
             base=True,
-            end=None,
+            end=ends.NOT_TOLD,
             codestream="SUSE Linux Enterprise Server 15",
-            codestream_end=datetime.date(2028, 7, 31),
+            codestream_end=ends.on(datetime.date(2028, 7, 31)),
         ),
         Product(
             name="sle-module-live-patching",
@@ -61,9 +62,27 @@ def test_products_are_read_the_base_product_first(tmp_path: Path) -> None:
             vendor="SUSE",
             flavor="module",
             base=False,
-            end=datetime.date(2026, 7, 31),
+            end=ends.on(datetime.date(2026, 7, 31)),
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("element", "end"),
+    [
+        ("", ends.NEVER),
+        ("<endoflife/>", ends.NOT_TOLD),
+        ("<endoflife> </endoflife>", ends.NOT_TOLD),
+        ("<endoflife>0</endoflife>", ends.NOT_TOLD),
+        ("<endoflife>2030-01-31</endoflife>", ends.on(datetime.date(2030, 1, 31))),
+        ("<endoflife>2030-01-31T00:00:00Z</endoflife>", ends.on(datetime.date(2030, 1, 31))),
+    ],
+)
+def test_no_end_is_another_answer_than_an_end_that_is_not_told(
+    tmp_path: Path, element: str, end: ends.End
+) -> None:
+    write(tmp_path, "x.prod", f"<product><name>x</name>{element}</product>")
+    assert [product.end for product in read_products(tmp_path)] == [end]
 
 
 def test_no_folder_is_no_products(tmp_path: Path) -> None:

@@ -177,6 +177,8 @@ def test_an_ordinary_commit_imports_next_to_nothing() -> None:
         if name.partition(".")[0] in {"host", "klp", "lifecycle", "ulp", "zypp_plugin"}
     }
     assert ours == {
+        "lifecycle",
+        "lifecycle.kinds",
         "zypp_plugin",
         *(f"zypp_plugin.{name}" for name in ("commit", "frames", "plugin", "transaction")),
     }
