@@ -7,9 +7,9 @@ For each installed product P the files P.lifecycle in the three folders are read
 
 with blanks around the fields, ``#`` comments and CSV quotes. The name may hold ``*`` or be a ``/regular
 expression/``, the version may hold ``*`` and is compared with VERSION-RELEASE as text. The date is
-YYYY-MM-DD and may be empty if there is a successor, in which <1> stands for the first ``*`` or group of
-the name. The last line that matches a package counts. (Format: zypper-lifecycle-plugin, as its data
-packages use it.)
+YYYY-MM-DD and may be empty if there is a successor: a package that replaces this one, named in the same three
+ways. In it <1> stands for the first ``*`` or group of the name, <0> for the whole name. The last line that
+matches a package counts. (Format: zypper-lifecycle-plugin, as its data packages use it.)
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ import csv
 import datetime
 import os
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from host.errors import BadDataError
+from lifecycle.ends import parse_date
 from lifecycle.patterns import Stopwatch, TooLongError, match_wildcard
 
 FOLDERS = ("var/lib/lifecycle/data", "usr/lib/lifecycle/data", "usr/share/lifecycle/data")
 EXPRESSIONS = 1.0  # seconds of computing time that all regular expressions may use
 
 _LARGEST = 16 << 20  # bytes of a file
+_BEHIND = "\U0010ffff"  # sorts behind every letter of a name
+_FASTER = "write it without repetitions inside of repetitions"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,22 +52,22 @@ class Line:
         """Where the line is, for messages."""
         return f"{self.path}:{self.number}"
 
-    def matches_version(self, edition: str) -> bool:
-        """Tell whether the line is about this VERSION-RELEASE."""
-        return match_wildcard(self.version, edition) is not None
+    def matches_version(self, editions: Iterable[str]) -> bool:
+        """Tell whether the line is about one of these ways to write a package's version."""
+        return any(match_wildcard(self.version, edition) is not None for edition in editions)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EndOfSupport:
-    """What the data files say about one package."""
+class Successor:
+    """What replaces a package."""
 
     line: Line
-    successor: str  # the name, filled in
+    pattern: str  # a name, a wildcard or a /regular expression/, filled in
 
     @property
-    def date(self) -> datetime.date | None:
-        """The first day without support."""
-        return self.line.date
+    def name(self) -> str | None:
+        """The one name that it can have, if it is no pattern."""
+        return None if "*" in self.pattern or _is_expression(self.pattern) else self.pattern
 
 
 @dataclass(slots=True)
@@ -74,20 +78,66 @@ class Data:
     _lines: list[Line] = field(default_factory=list)
     _by_name: dict[str, list[int]] = field(default_factory=dict)
     _patterns: list[int] = field(default_factory=list)  # positions of lines whose name is a pattern
+    # For each name that was looked up the lines that match it, and what their patterns' groups hold
+    _matches: dict[str, list[tuple[int, tuple[str, ...]]]] = field(default_factory=dict)
     _stopwatch: Stopwatch = field(default_factory=lambda: Stopwatch(EXPRESSIONS))
 
-    def find(self, name: str, edition: str) -> EndOfSupport | None:
-        """Return what is said about the package ``name`` in the edition VERSION-RELEASE.
+    def find(self, name: str, *editions: str) -> Line | None:
+        """Return the line that counts for the package ``name``, whose version can be written in these ways.
 
         Raises BadDataError if a regular expression takes too long.
         """
-        positions = self._by_name.get(name, []) + self._patterns
-        for position in sorted(positions, reverse=True):
-            line = self._lines[position]
-            groups = self._match(line, name)
-            if groups is not None and line.matches_version(edition):
-                return EndOfSupport(line=line, successor=_fill_in(line.successor, groups))
+        return next((line for line, _ in self._about(name, editions)), None)
+
+    def successor(self, name: str, *editions: str) -> Successor | None:
+        """Return what the last line that names a successor of the package says; raises BadDataError."""
+        for line, groups in self._about(name, editions):
+            if line.successor:
+                return Successor(line=line, pattern=_fill_in(line.successor, (name, *groups)))
         return None
+
+    def matching(self, successor: Successor, names: Iterable[str]) -> list[str]:
+        """Return those of the names that the successor can have; raises BadDataError."""
+        pattern = successor.pattern
+        if not _is_expression(pattern):
+            return [name for name in names if match_wildcard(pattern, name) is not None]
+        what = f"{successor.line.place}: the successor {pattern}"
+        try:
+            return list(self._stopwatch.search(self._stopwatch.compile(pattern[1:-1]), names))
+        except re.error as error:
+            raise BadDataError(f"{what} is no regular expression: {error}") from None
+        except TooLongError:
+            raise BadDataError(f"{what} takes too long to match", hint=_FASTER) from None
+
+    def look_up(self, names: Iterable[str]) -> None:
+        """Match many names at once, which is faster than one after the other; raises BadDataError."""
+        new = sorted(set(names) - self._matches.keys())
+        self._matches.update((name, [(at, ()) for at in self._by_name.get(name, ())]) for name in new)
+        for position in self._patterns:
+            for name, groups in self._match(self._lines[position], new):
+                self._matches[name].append((position, groups))
+
+    def _match(self, line: Line, names: list[str]) -> Iterable[tuple[str, tuple[str, ...]]]:
+        if line.expression is not None:
+            try:
+                return self._stopwatch.search(line.expression, names).items()
+            except TooLongError:
+                raise BadDataError(
+                    f"{line.place}: the regular expression {line.name} takes too long to match", hint=_FASTER
+                ) from None
+        beginning = line.name.partition("*")[0]
+        first, behind = bisect_left(names, beginning), bisect_left(names, beginning + _BEHIND)
+        matched = ((name, match_wildcard(line.name, name)) for name in names[first:behind])
+        return [(name, groups) for name, groups in matched if groups is not None]
+
+    def _about(self, name: str, editions: tuple[str, ...]) -> Iterator[tuple[Line, tuple[str, ...]]]:
+        """Yield the lines about a package and what their patterns' groups hold, the last line first."""
+        if name not in self._matches:
+            self.look_up([name])
+        for position, groups in sorted(self._matches[name], reverse=True):
+            line = self._lines[position]
+            if line.matches_version(editions):
+                yield line, groups
 
     def add(self, path: str, content: bytes) -> None:
         """Read the lines of a file; a line that is wrong is left out and told in ``problems``."""
@@ -136,7 +186,7 @@ class Data:
         )
 
     def _compile(self, name: str) -> re.Pattern[str] | None:
-        if not (len(name) > 2 and name.startswith("/") and name.endswith("/")):
+        if not _is_expression(name):
             return None
         try:
             return self._stopwatch.compile(name[1:-1])
@@ -144,17 +194,6 @@ class Data:
             raise ValueError(f"{name} is no regular expression: {error}") from None
         except TooLongError:
             raise ValueError(f"the regular expression {name} takes too long to compile") from None
-
-    def _match(self, line: Line, name: str) -> tuple[str, ...] | None:
-        if line.expression is None:
-            return match_wildcard(line.name, name)
-        try:
-            return self._stopwatch.search(line.expression, name)
-        except TooLongError:
-            raise BadDataError(
-                f"{line.place}: matching the regular expression {line.name} with {name} takes too long",
-                hint="write it without repetitions inside of repetitions",
-            ) from None
 
 
 def read_data(products: Iterable[str], *, root: str | os.PathLike[str] = "/") -> Data:
@@ -182,19 +221,15 @@ def _files(products: Iterable[str], root: Path) -> Iterator[Path]:
         yield from (path for path in paths if path.is_file())
 
 
-def parse_date(text: str) -> datetime.date:
-    """Return the date that is written as YYYY-MM-DD; raises ValueError."""
-    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
-        try:
-            return datetime.date.fromisoformat(text)
-        except ValueError:
-            pass
-    raise ValueError(f"'{text}' is no date: write YYYY-MM-DD")
+def _is_expression(text: str) -> bool:
+    return len(text) > 2 and text.startswith("/") and text.endswith("/")
 
 
 def _fill_in(successor: str, groups: tuple[str, ...]) -> str:
+    quote = re.escape if _is_expression(successor) else str
+
     def group(match: re.Match[str]) -> str:
         number = int(match[1])
-        return groups[number - 1] if 1 <= number <= len(groups) else ""
+        return quote(groups[number]) if number < len(groups) else ""
 
     return re.sub(r"<([0-9])>", group, successor)

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import TypeVar
 
@@ -22,8 +22,8 @@ class TooLongError(Exception):
 def match_wildcard(pattern: str, text: str) -> tuple[str, ...] | None:
     """Match the whole text, ``*`` standing for any characters; return what each ``*`` stood for, or None.
 
-    Each ``*`` but the last takes as little as it can, so that the time grows with the length of both, not
-    with their powers.
+    The first ``*`` takes as much as it can, then the second, as in the same regular expression: so pieces
+    are looked for from the end, in time that grows with the length of both, not with their powers.
     """
     first, *rest = pattern.split("*")
     if not rest:
@@ -31,16 +31,15 @@ def match_wildcard(pattern: str, text: str) -> tuple[str, ...] | None:
     last = rest.pop()
     if not text.startswith(first) or not text.endswith(last) or len(first) + len(last) > len(text):
         return None
-    end = len(text) - len(last)
-    start = len(first)
+    start, end = len(first), len(text) - len(last)
     stood_for: list[str] = []
-    for piece in rest:
-        found = text.find(piece, start, end)
+    for piece in reversed(rest):
+        found = text.rfind(piece, start, end)
         if found < 0:
             return None
-        stood_for.append(text[start:found])
-        start = found + len(piece)
-    return (*stood_for, text[start:end])
+        stood_for.append(text[found + len(piece) : end])
+        end = found
+    return (text[start:end], *reversed(stood_for))
 
 
 class Stopwatch:
@@ -63,10 +62,14 @@ class Stopwatch:
             except (RecursionError, OverflowError) as error:
                 raise re.error(f"it asks too much: {error}") from error
 
-    def search(self, pattern: re.Pattern[str], text: str) -> tuple[str, ...] | None:
-        """Return what the groups of the first match hold, None without a match; raises TooLongError."""
-        match = self._limit(lambda: pattern.search(text))
-        return match.groups("") if match else None
+    def search(self, pattern: re.Pattern[str], texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Return the texts that match, each with what the groups of its first match hold; raises TooLongError."""
+
+        def matches() -> dict[str, tuple[str, ...]]:
+            found = ((text, pattern.search(text)) for text in texts)
+            return {text: match.groups("") for text, match in found if match}
+
+        return self._limit(matches)
 
     def _limit(self, work: Callable[[], Answer]) -> Answer:
         def stop(number: int, frame: FrameType | None) -> None:

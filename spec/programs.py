@@ -113,6 +113,13 @@ PROGRAMS = (
                 for folder in data.FOLDERS
             ),
             (f"/{products.FOLDER}/*.prod", "The products that are installed, with their ends of support."),
+            ("/etc/zypp/repos.d/*.repo", "The repositories."),
+            ("/var/cache/zypp/", "What zypper knows of them; it is only read."),
+            ("/etc/zypp/locks", "Packages that are not updated."),
+            (
+                "/var/lib/lifecycle/status.xml",
+                "Where the weekly report of SUSE keeps what it has told (--save, --diff).",
+            ),
             _DOCUMENTS,
         ),
         see_also=("zypper(8)", "zypper-livepatch(8)"),

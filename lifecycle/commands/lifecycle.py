@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Show until when products and packages are maintained.
 
-Without a name: all installed products, and the packages for which lifecycle data files name an end. With names:
-these packages.
+Without a name: all installed products, and the packages that are not maintained as long as their product: those
+for which lifecycle data files name an end, and those that have an update or a successor. With names: these packages.
 
-Repositories are not read yet: available updates and successors are not shown, and a package that is maintained
-as long as its product shows '-'.
+Live patches show until when they are maintained also when there is an update; other packages that have an update
+end now. Repositories are not refreshed: what zypper fetched last counts.
 
 Exit status:
   0   the report is shown
@@ -16,6 +16,7 @@ Examples:
   zypper lifecycle
   zypper lifecycle --days=90
   zypper lifecycle -v openssl-3 kernel-default
+  zypper lifecycle --diff=seen.xml --save=seen.xml
 """
 
 from __future__ import annotations
@@ -23,18 +24,16 @@ from __future__ import annotations
 import argparse
 import datetime
 import sys
-from collections.abc import Sequence
 
 from host.errors import BadDataError, ExitStatus, UsageError
 from host.terminal import sanitize
-from lifecycle.data import Data, parse_date, read_data
-from lifecycle.installed import installed_packages
-from lifecycle.products import Product, read_products
-from lifecycle.report import PackageSupport, ending, ending_products, package_support
-
-_FLAVORS = ("module", "extension")
-_VENDOR_PAGE = "*) See https://www.suse.com/lifecycle for latest information"
-_LIMITS = "available updates and successors are not looked for yet"
+from lifecycle.data import read_data
+from lifecycle.ends import parse_date
+from lifecycle.overview import Overview, new_in, overview
+from lifecycle.packages import Packages
+from lifecycle.products import read_products
+from lifecycle.saved_report import SavedReport, load, save
+from lifecycle.support import PackageSupport, package_support
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,161 +41,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("packages", nargs="*", metavar="PACKAGE", help="the name of an installed package")
     parser.add_argument("--days", type=_days, metavar="N", help="only what ends within N days from now")
     parser.add_argument("--date", type=_date, metavar="YYYY-MM-DD", help="only what ends before this date")
+    parser.add_argument("--save", metavar="FILE", help="keep in FILE what there was to report")
+    parser.add_argument("--diff", metavar="FILE", help="only what is new since --save wrote FILE")
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="show the data file and line each date comes from"
     )
+    parser.add_argument("--no-verbose", action="store_false", dest="verbose", help=argparse.SUPPRESS)
     parser.add_argument("--root", default="/", metavar="DIR", help="look at the system installed under DIR")
     parser.add_argument("--json", action="store_true", help="for programs (docs/json.md)")
-    parser.add_argument("--save", metavar="FILE", help="refused: not there yet")
-    parser.add_argument("--diff", metavar="FILE", help="refused: not there yet")
 
 
 def run(options: argparse.Namespace) -> ExitStatus:
     """Print the report."""
-    today = datetime.datetime.now(datetime.UTC).date()
+    now = datetime.datetime.now(datetime.UTC)
+    today = now.date()
     until = _until(options, today)
+    saved = load(options.diff) if options.diff else SavedReport()
     products = read_products(options.root)
     data = read_data((product.name for product in products), root=options.root)
-    installed = installed_packages(options.root)
-    missing: list[str] = []
+    release = products[0].version if products and products[0].base else ""
+    packages = Packages(options.root, release=release)
+    supports = package_support(packages, data, today=today)
+    problems = [*data.problems, *packages.problems]
+    by_name: dict[str, list[PackageSupport]] = {}
+    for support in supports:
+        by_name.setdefault(support.package.name, []).append(support)
+    asked = [(name, by_name.get(name, [])) for name in options.packages]
+    missing = [name for name, versions in asked if not versions]
     if options.packages:
-        by_name = {package.name for package in installed}
-        missing = [name for name in options.packages if name not in by_name]
-        packages = package_support((each for each in installed if each.name in options.packages), data)
-        products = ()
+        chosen = [support for _, versions in asked for support in versions]
+        shown = Overview(products=(), packages=tuple(chosen))
     else:
-        packages = ending(package_support(installed, data), until=until)
-        products = tuple(ending_products(products, until=until))
+        whole = overview(products, supports, until=until)
+        shown = new_in(whole, saved)
     if options.json:
-        _write_json(products, packages, missing, data, today=today, until=until)
+        from lifecycle.document import write_document
+
+        write_document(shown, today=today, until=until, since=saved.date, missing=missing, problems=problems)
     else:
-        _print(options, products, packages, missing, today=today, until=until)
-    for problem in data.problems:
-        sys.stderr.write(f"zypper: {sanitize(problem)}\n")
-    if data.problems:
-        raise BadDataError(
-            "lifecycle data that cannot be used was left out of this report",
-            hint="correct them, or update the lifecycle-data packages",
-        )
-    return ExitStatus.FAILED if missing or not (packages or products) else ExitStatus.OK
+        from lifecycle.layout import overview_lines, package_lines
+
+        if options.packages:
+            lines = package_lines(asked, verbose=options.verbose)
+        else:
+            lines = overview_lines(shown, until=until, since=saved.date, verbose=options.verbose)
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+    if options.save:
+        save(options.save, now=now, products=whole.products, packages=whole.packages)
+    _tell(problems)
+    return ExitStatus.FAILED if missing or not (shown.packages or shown.products) else ExitStatus.OK
 
 
 def _until(options: argparse.Namespace, today: datetime.date) -> datetime.date | None:
     """Return the last date of interest, None for all; raises UsageError where options do not go together."""
-    for name in ("save", "diff"):
-        if getattr(options, name) is not None:
-            raise UsageError(
-                f"--{name} is not there yet", hint="the output of --json can be kept and compared"
-            )
     if (options.days is not None) + (options.date is not None) + bool(options.packages) > 1:
         raise UsageError("--days, --date and names of packages do not go together")
+    if options.packages and (options.save or options.diff):
+        raise UsageError("--save and --diff are about all packages, not about named ones")
     try:
         return options.date if options.days is None else today + datetime.timedelta(days=options.days)
     except OverflowError:
         raise UsageError(f"--days {options.days} is too far away") from None
 
 
-def _print(
-    options: argparse.Namespace,
-    products: Sequence[Product],
-    packages: Sequence[PackageSupport],
-    missing: Sequence[str],
-    *,
-    today: datetime.date,
-    until: datetime.date | None,
-) -> None:
-    if not options.packages:
-        _print_products(products, until=until)
-    before = f" before {until}" if until else ""
-    heading = "Package end of support" + (
-        before if until or options.packages else " if different from product"
-    )
-    empty = f"whose support ends{before}" if until else "with end of support different from product"
-    if packages or options.packages:
-        print(f"\n{heading}:")
-    else:
-        print(f"\nNo packages {empty}.")
-    for support in packages:
-        date = "-" if support.date is None else "Now" if support.date <= today else str(support.date)
-        print(f"{sanitize(support.label):<40} {date}")
-        if options.verbose and support.end is not None:
-            print(f"    {sanitize(support.end.line.place)}")
-    for name in missing:
-        print(f"{sanitize(name)} is not installed")
-    if any(_end(product).endswith("*") for product in products):
-        print(f"\n{_VENDOR_PAGE}")
+def _tell(problems: list[str]) -> None:
+    """Name what was left out, and raise BadDataError for it."""
+    if not problems:
+        return
     sys.stdout.flush()
-    sys.stderr.write(f"zypper: {_LIMITS}\n")
-
-
-def _print_products(products: Sequence[Product], *, until: datetime.date | None) -> None:
-    if not products:
-        print(f"\nNo products{f' whose support ends before {until}' if until else ''}.")
-    for flavor, title in (("", "Product"), ("module", "Module"), ("extension", "Extension")):
-        group = [each for each in products if (each.flavor if each.flavor in _FLAVORS else "") == flavor]
-        if not group:
-            continue
-        print(f"\n{title} end of general support{f' before {until}' if until else ''}")
-        for product in group:
-            if product.codestream:
-                end = str(product.codestream_end or "n/a")
-                print(f"{sanitize(f'Codestream: {product.codestream}'):<55} {end}")
-            name = product.summary if flavor else f"   Product: {product.summary}"
-            print(f"{sanitize(name):<55} {_end(product)}")
-
-
-def _end(product: Product) -> str:
-    if product.end is not None:
-        return str(product.end)
-    return "n/a*" if product.vendor.startswith(("SUSE", "openSUSE")) else "n/a"
-
-
-def _write_json(
-    products: Sequence[Product],
-    packages: Sequence[PackageSupport],
-    missing: Sequence[str],
-    data: Data,
-    *,
-    today: datetime.date,
-    until: datetime.date | None,
-) -> None:
-    from host.json_output import write
-
-    def text(date: datetime.date | None) -> str | None:
-        return None if date is None else date.isoformat()
-
-    fields: dict[str, object] = {
-        "today": text(today),
-        "until": text(until),
-        "products": [
-            {
-                "name": product.name,
-                "version": product.version,
-                "summary": product.summary,
-                "flavor": product.flavor,
-                "base": product.base,
-                "end": text(product.end),
-                "codestream": product.codestream,
-                "codestream_end": text(product.codestream_end),
-            }
-            for product in products
-        ],
-        "packages": [
-            {
-                "name": support.package.name,
-                "edition": support.package.edition,
-                "arch": support.package.arch,
-                "end": text(support.date),
-                "successor": (support.end and support.end.successor) or None,
-                "data": support.end and support.end.line.place,
-            }
-            for support in packages
-        ],
-        "not_installed": list(missing),
-        "problems": data.problems,
-        "limits": [_LIMITS],
-    }
-    write("lifecycle", fields)
+    for problem in problems:
+        sys.stderr.write(f"zypper: {sanitize(problem)}\n")
+    raise BadDataError("what could not be read is left out of this report")
 
 
 def _days(text: str) -> int:

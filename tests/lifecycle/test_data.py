@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,8 @@ def parse(content: str | bytes) -> Data:
 def found(content: str, name: str, edition: str = "1-1") -> tuple[datetime.date | None, str] | None:
     data = parse(content)
     assert data.problems == []
-    end = data.find(name, edition)
-    return None if end is None else (end.date, end.successor)
+    line, successor = data.find(name, edition), data.successor(name, edition)
+    return None if line is None else (line.date, successor.pattern if successor else "")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,13 @@ def found(content: str, name: str, edition: str = "1-1") -> tuple[datetime.date 
         ("a*c,*,2030-01-31", "abbc", (DAY, "")),
         ("a*c,*,2030-01-31", "abbcd", None),
         ("postgresql*-*,*,,postgresql16-<2>", "postgresql96-server", (None, "postgresql16-server")),
+        ("postgresql*-*,*,,<1>", "postgresql96-server-devel", (None, "96-server")),
+        ("a,*,2030-01-31,b\na,*,2030-01-31", "a", (DAY, "b")),
+        ("a,*,2030-01-31\na,*,,b", "a", (None, "b")),
+        ("a,*,,b\na,*,,c", "a", (None, "c")),
+        ("a,*,,x-<0>-<1>", "a", (None, "x-a-")),
         ("/^lib(.+)-(dev|doc)$/,*,2030-01-31,<2>-<1><9>", "libz-doc", (DAY, "doc-z")),
+        ("/^(.)\\+$/,*,,/^<0><1>$/", "a+", (None, "/^a\\+a$/")),
         ("/oo/,*,2030-01-31", "foobar", (DAY, "")),
         ('"/a{1,2}b/",*,2030-01-31', "aab", (DAY, "")),
         ("a,*,2029-01-01\na,*,2030-01-31", "a", (DAY, "")),
@@ -106,7 +113,7 @@ def test_the_files_of_installed_products_are_read_in_order(tmp_path: Path) -> No
     last = data.find("a", "1-1")
     assert last
     assert last.date == datetime.date(2032, 1, 31)
-    assert last.line.place == str(tmp_path / FOLDERS[2] / "SLES.lifecycle:1")
+    assert last.place == str(tmp_path / FOLDERS[2] / "SLES.lifecycle:1")
     assert all(data.find(f"b{number}", "1-1") for number in range(3))
     assert data.find("c", "1-1") is None
 
@@ -117,6 +124,62 @@ def test_a_file_that_is_too_large_is_left_out(tmp_path: Path) -> None:
     with (directory / "SLES.lifecycle").open("wb") as file:
         file.truncate(17 << 20)
     assert "larger than 16 MiB" in read_data(["SLES"], root=tmp_path).problems[0]
+
+
+@pytest.mark.parametrize(
+    ("successor", "expected"),
+    [
+        ("b", ["b"]),
+        ("b*", ["b", "bc"]),
+        ("/c/", ["abc", "bc"]),
+        ("/^[bd]$/", ["b"]),
+        ("x", []),
+    ],
+)
+def test_names_that_a_successor_can_have(successor: str, expected: list[str]) -> None:
+    data = parse(f"a,*,,{successor}")
+    said = data.successor("a", "1-1")
+    assert said
+    assert data.matching(said, ["abc", "b", "bc"]) == expected
+    assert said.name == (successor if successor in "bx" else None)
+
+
+@pytest.mark.parametrize(
+    ("successor", "words"), [("/(/", "no regular expression"), ("/^(x+)+$/", "too long to match")]
+)
+def test_a_wrong_successor_is_named(successor: str, words: str) -> None:
+    data = parse(f"# first\na,*,,{successor}")
+    said = data.successor("a", "1-1")
+    assert said
+    with pytest.raises(BadDataError, match=rf"P\.lifecycle:2: .*{words}"):
+        data.matching(said, ["x" * 60 + "!"])
+
+
+few = st.text("ab*", min_size=1, max_size=4)
+
+
+@given(
+    rules=st.lists(st.tuples(few, few, st.booleans()), max_size=6),
+    names=st.lists(st.text("ab", max_size=5), min_size=1, max_size=5),
+    edition=st.text("ab", max_size=4),
+)
+def test_the_last_line_that_matches_counts(
+    rules: list[tuple[str, str, bool]], names: list[str], edition: str
+) -> None:
+    def matches(pattern: str, text: str) -> bool:
+        return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text) is not None
+
+    def written(name: str, expression: bool) -> str:
+        return f"/^{name.replace('*', '.*')}$/" if expression else name
+
+    data = parse("".join(f"{written(name, expr)},{version},2030-01-31\n" for name, version, expr in rules))
+    data.look_up(names)
+    for name in names:
+        expected = [
+            at for at, rule in enumerate(rules) if matches(rule[0], name) and matches(rule[1], edition)
+        ]
+        line = data.find(name, edition)
+        assert (line.number - 1 if line else None) == (expected[-1] if expected else None)
 
 
 fields = st.text(st.characters(codec="utf-8"), max_size=12)
