@@ -15,7 +15,7 @@ import os
 import subprocess
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from io import FileIO
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def _from_boot_entries(release: str, root: str) -> Iterator[Path]:
                     yield Path(root, partition, path.lstrip("/"))
 
 
-def file_names(path: Path) -> Iterator[str]:
+def file_names(path: Path) -> Generator[str]:
     """Yield the names of all files in an initrd.
 
     Raises NoInputError, NotPermittedError, BadDataError, and Error when it takes too long or a program is missing.
