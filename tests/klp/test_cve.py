@@ -63,7 +63,7 @@ def changing(system: Path, tmp_path: Path) -> Path:
             "CVE-2025-30000",
             1,
             f"not yet: {NAME}-3-150600.2.1.noarch fixes it, but its live patch is not in use; "
-            "'klp doctor' says why",
+            "'klp patches -v' shows its state",
         ),
         (
             "CVE-2024-22222",
