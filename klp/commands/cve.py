@@ -35,7 +35,7 @@ _SENTENCES = {
     Reason.KERNEL: "fixed in the kernel itself, says the changelog of {package}",
     Reason.APPLYING: "not yet: {patch} fixes it and is in transition; 'klp wait' waits for that",
     Reason.REVERTING: "no more: {patch} fixes it and is being taken back",
-    Reason.NOT_IN_USE: "not yet: {package} fixes it, but its live patch is not in use; 'klp patches -v' shows its state",
+    Reason.NOT_IN_USE: "not yet: {package} fixes it, but its live patch is not in use ('klp patches -v')",
     Reason.UNKNOWN: "unknown: neither the installed live patches nor the kernel's changelog name it",
 }
 

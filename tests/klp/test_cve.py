@@ -62,8 +62,8 @@ def changing(system: Path, tmp_path: Path) -> Path:
         (
             "CVE-2025-30000",
             1,
-            f"not yet: {NAME}-3-150600.2.1.noarch fixes it, but its live patch is not in use; "
-            "'klp patches -v' shows its state",
+            f"not yet: {NAME}-3-150600.2.1.noarch fixes it, but its live patch is not in use "
+            "('klp patches -v')",
         ),
         (
             "CVE-2024-22222",

@@ -159,7 +159,7 @@ def test_what_lies_about_addresses_is_listed_by_the_names_it_gives() -> None:
     assert (found.library, found.build_id) == ("lib\x1b[2J.so", b"")
     assert found.functions == ("lib\x1b[2J.so+0x1000", "lib\x1b[2J.so+0xffffffffffffffff")
     assert all(line.isprintable() for line in text.splitlines())
-    assert text.count("PID: ") == 2 and text.startswith(f"PID: {pid}, name: python3")
+    assert text.count("PID: ") == 2 and text.startswith(f"PID: {pid}, name: python")
     assert "    in lib\\x1b[2J.so:\n      livepatch: x\\x0aPID: 1, name: init loaded on " in text
 
 
