@@ -125,7 +125,7 @@ class Sandbox:
         plugin = self.root / PLUGIN
         plugin.unlink(missing_ok=True)
         plugin.symlink_to(bin_directory / "zypp-livepatch-commit")
-        for command in ("zypper-livepatch", "ulp", "klp"):
+        for command in ("zypper-livepatch", "zypper-lifecycle", "ulp", "klp"):
             link = self.root / "usr/bin" / command
             link.unlink(missing_ok=True)
             link.symlink_to(bin_directory / command)

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""klp on real kernels with real live patches: what it prints, and what the kernel did.
+
+Each test goes on from a machine that has just booted. Its clock does not depend on how busy this machine is
+(tests/support/machine/qemu.py), and its waits cost next to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.machine import absence, kernels, modules, packages
+from tests.support.machine.apt import Unavailable
+from tests.support.machine.kernels import Generation
+from tests.support.machine.machine import Machine, Saved, boot
+from tests.support.machine.modules import Livepatch
+
+SYSFS = "/sys/kernel/livepatch"
+EDOM = 33  # what the replaced system calls answer
+
+INITIAL = Livepatch(version=1, macros=('COMMAND_LINE "one"',), replace=True)
+CUMULATIVE = Livepatch(version=2, macros=('COMMAND_LINE "two"', 'ABSENT "absent_module"'), replace=True)
+LOWER = Livepatch(version=4, macros=('COMMAND_LINE "four"',))
+UPPER = Livepatch(version=3, macros=('COMMAND_LINE "three"',))
+VFORK = Livepatch(version=5, macros=("VFORK",))
+PAUSE = Livepatch(version=6, macros=("PAUSE",))
+STAY = Livepatch(version=7, macros=("STAY",))
+ALL = (INITIAL, CUMULATIVE, LOWER, UPPER, VFORK, PAUSE, STAY)
+
+# As SUSE's are, the bullets that their generator leaves included.
+CHANGELOGS = {
+    INITIAL: """\
+* Mon Mar 03 2025 someone@example.com
+- Bump up the version number
+- commit 1234567
+""",
+    CUMULATIVE: """\
+* Tue May 13 2025 someone@example.com
+- Fix for CVE-2024-53042 ("ipv4: ip_tunnel: fix something")
+  Live patch for CVE-2024-53042. Upstream commit:
+- ad4a3ca6a8e8 ("ipv4: ip_tunnel: fix something")
+  KLP: CVE-2024-53042
+  References: bsc#1233678 CVE-2024-53042
+- commit 8797f72
+
+* Mon May 12 2025 someone@example.com
+- Fix a leak
+  KLP: bsc#1229275
+  References: bsc#1229275
+
+* Mon Mar 03 2025 someone@example.com
+- Bump up the version number
+- commit 1234567
+""",
+}
+pytestmark = pytest.mark.skipif(
+    "ZLP_KERNELS" not in os.environ,
+    reason="real kernels are emulated only with ZLP_KERNELS=1: it wants qemu-system-x86_64 and fetches 100 MB",
+)
+
+NOTHING_BLOCKS = "no threads with klp_in_progress set\n"
+
+
+@pytest.fixture(scope="module", params=kernels.GENERATIONS, ids=lambda generation: generation.name)
+def booted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """A kernel of each generation, with all live patches on disk and none loaded."""
+    generation: Generation = request.param
+    work = tmp_path_factory.mktemp("kernel")
+    (work / "modules").mkdir()
+    try:
+        kernel = kernels.kernel(generation)
+        built = modules.build(ALL, kernel=kernel, into=work / "modules")
+        database = packages.database(CHANGELOGS, built, kernel=kernel, work=work)
+        return boot(kernel, {**packages.files(ALL, built, kernel=kernel), **database})
+    except Unavailable as reason:
+        absence.skip(generation, reason)
+
+
+class Patched(Machine):
+    """A machine whose live patches go by their names."""
+
+    def __init__(self, machine: Machine, saved: Saved) -> None:
+        super().__init__(machine._running)
+        self.kernel = saved.kernel
+
+    def load(self, patch: Livepatch) -> str:
+        """Load a live patch; returns the name of the error, "" without."""
+        return str(self.call("load", path=packages.module_path(patch, self.kernel)))
+
+    def switch(self, patch: Livepatch, file: str, value: int) -> str:
+        """Write to a file of a live patch; returns the name of the error, "" without."""
+        return str(self.call("write", path=f"{SYSFS}/{patch.name}/{file}", text=str(value)))
+
+    def file(self, patch: Livepatch, file: str) -> str | None:
+        """Read a file of a live patch."""
+        return self.read(f"{SYSFS}/{patch.name}/{file}")
+
+    def settled(self, patch: Livepatch) -> float:
+        """Wait for the end of a transition; returns the seconds that it took."""
+        return _seconds(self.call("wait_for", path=f"{SYSFS}/{patch.name}/transition", text="0\n"))
+
+    def gone(self, patch: Livepatch) -> float:
+        """Wait until the kernel has no such live patch; returns the seconds that it took."""
+        return _seconds(self.call("wait_for", path=f"{SYSFS}/{patch.name}", text=None))
+
+    def activate(self, patch: Livepatch) -> None:
+        """Load a live patch that nothing blocks."""
+        assert self.load(patch) == ""
+        self.settled(patch)
+
+    def loaded(self) -> set[str]:
+        """Return the names of the kernel's modules."""
+        return {line.split()[0] for line in (self.read("/proc/modules") or "").splitlines()}
+
+    def state(self, pid: int) -> str | None:
+        """Return where a process stands in a transition."""
+        return self.read(f"/proc/{pid}/patch_state")
+
+    def patches(self) -> list[dict[str, Any]]:
+        """Return what klp tells programs."""
+        listed: list[dict[str, Any]] = json.loads(self.klp("patches", "--json").output)["patches"]
+        return listed
+
+    def is_ready(self) -> bool:
+        """Tell what klp says, in every way that it does."""
+        said = (self.klp("status").output, self.klp("check").status, self.klp("-v", "blocking").output)
+        assert said in (("ready\n", 0, NOTHING_BLOCKS), ("in_progress\n", 1, said[2])), said
+        return said[1] == 0
+
+
+def _seconds(answer: object) -> float:
+    assert isinstance(answer, float), "it takes too long"
+    return answer
+
+
+@pytest.fixture
+def machine(booted: Saved) -> Iterator[Patched]:
+    """A machine that has just booted."""
+    with booted.running() as running:
+        yield Patched(running, booted)
+
+
+def test_a_live_patch_in_effect(machine: Patched) -> None:
+    assert machine.is_ready()
+    assert machine.klp("patches") == (0, "", "")
+    machine.activate(INITIAL)
+    assert machine.read("/proc/cmdline") == "one\n"
+    assert machine.is_ready()
+    assert machine.klp("patches") == (0, f"{INITIAL.name}\n", "")
+    assert machine.klp("-v", "patches") == (
+        0,
+        f"{INITIAL.name}\n"
+        "    active: 1\n"
+        f"    RPM: {packages.label(INITIAL, machine.kernel)}\n"
+        "    CVE: (none - this is an initial kernel live patch)\n"
+        "    bug fixes and enhancements: (none)\n",
+        "",
+    )
+    assert machine.klp("blocking") == (0, "", "")
+    machine.end()
+
+
+def test_a_live_patch_that_is_disabled(machine: Patched) -> None:
+    before = machine.read("/proc/cmdline")
+    machine.activate(INITIAL)
+    assert machine.switch(INITIAL, "enabled", 1) == "EINVAL"
+    assert machine.switch(INITIAL, "enabled", 0) == ""
+    machine.gone(INITIAL)
+    assert machine.read("/proc/cmdline") == before
+    assert machine.is_ready()
+    assert machine.klp("-v", "patches") == (0, "", "")
+    assert machine.call("unload", name=INITIAL.name) == ""
+    assert INITIAL.name not in machine.loaded()
+
+
+def test_two_stacked(machine: Patched) -> None:
+    machine.activate(LOWER)
+    assert machine.read("/proc/cmdline") == "four\n"
+    machine.activate(UPPER)
+    assert machine.read("/proc/cmdline") == "three\n"
+    order = [LOWER, UPPER]
+    assert machine.klp("-v", "patches").output == "\n".join(
+        f"{patch.name}\n    active: 1\n" for patch in order
+    )
+    for patch, listed in zip(order, machine.patches(), strict=True):
+        assert listed["name"] == patch.name
+        assert listed["stack_order"] == _number(machine.file(patch, "stack_order"))
+    assert machine.switch(UPPER, "enabled", 0) == ""
+    machine.gone(UPPER)
+    assert machine.read("/proc/cmdline") == "four\n"
+    assert machine.klp("patches").output == f"{LOWER.name}\n"
+
+
+def _number(text: str | None) -> int | None:
+    return None if text is None else int(text)
+
+
+def test_atomic_replace(machine: Patched) -> None:
+    machine.activate(INITIAL)
+    machine.activate(CUMULATIVE)
+    assert machine.read("/proc/cmdline") == "two\n"
+    assert {INITIAL.name, CUMULATIVE.name} <= machine.loaded()
+    assert machine.call("names", path=SYSFS) == [CUMULATIVE.name]
+    assert machine.klp("-v", "patches") == (
+        0,
+        f"{CUMULATIVE.name}\n"
+        "    active: 1\n"
+        f"    RPM: {packages.label(CUMULATIVE, machine.kernel)}\n"
+        "    CVE: CVE-2024-53042\n"
+        "    bug fixes and enhancements: bsc#1229275\n",
+        "",
+    )
+    [listed] = machine.patches()
+    told = machine.file(CUMULATIVE, "replace") is not None
+    assert listed["replace"] == (True if told else None)
+    absent, vmlinux = listed["objects"]
+    functions = [{"name": "absent_function", "position": 2}]
+    assert absent == {"name": "absent_module", "patched": False, "functions": functions}
+    functions = [{"name": "cmdline_proc_show", "position": 1}]
+    assert vmlinux == {"name": "vmlinux", "patched": True, "functions": functions}
+
+
+def test_blocked_for_ever(machine: Patched) -> None:
+    pid = machine.sleeper("vfork")
+    assert machine.load(VFORK) == ""
+    machine.call("sleep", seconds=60)
+    assert (machine.file(VFORK, "transition"), machine.state(pid)) == ("1\n", "0\n")
+    assert not machine.is_ready()
+    assert machine.klp("blocking") == (0, f"{pid} {pid}\n", "")
+    assert machine.klp("-v", "blocking") == (0, f"{pid} {pid} sleeper vfork\n", "")
+    assert "vfork+0x" in machine.klp("-vv", "blocking").output
+    assert machine.klp("-v", "patches").output == f"{VFORK.name}\n    active: 1\n"
+    assert machine.load(INITIAL) == "EBUSY"
+    [child] = (machine.read(f"/proc/{pid}/task/{pid}/children") or "").split()
+    machine.call("kill", pid=int(child))
+    machine.settled(VFORK)
+    assert machine.is_ready()
+    assert machine.tried("vfork") == EDOM
+
+
+def test_what_a_user_may_not_see_is_not_denied(machine: Patched) -> None:
+    pid = machine.sleeper("vfork")
+    assert machine.load(VFORK) == ""
+    status, output, errors = machine.klp("blocking", user=65534)
+    assert (status, output) == (0, "")
+    assert "threads may not be looked at; run klp as root" in errors
+    assert machine.klp("status", user=65534).output == "in_progress\n"
+    assert machine.state(pid) == "0\n"
+
+
+def test_blocked_for_a_while(machine: Patched) -> None:
+    pid = machine.sleeper("pause")
+    path = packages.module_path(PAUSE, machine.kernel)
+    error, status, blocking, seconds = machine.every(
+        ("load", {"path": path}),
+        ("run", {"words": ["klp", "status"]}),
+        ("run", {"words": ["klp", "-v", "blocking"]}),
+        ("wait_for", {"path": f"{SYSFS}/{PAUSE.name}/transition", "text": "0\n"}),
+    )
+    assert error == ""
+    assert status["output"] == "in_progress\n"
+    assert blocking["output"] == f"{pid} {pid} sleeper pause\n"
+    assert 5 < seconds < 30  # until the kernel interrupts it, as it does every 15 s
+    assert machine.is_ready()
+    assert machine.tried("pause") == EDOM
+
+
+def test_blocked_on_the_way_out(machine: Patched) -> None:
+    machine.activate(STAY)
+    pid = machine.sleeper("pause")
+    assert machine.switch(STAY, "enabled", 0) == ""
+    machine.call("sleep", seconds=60)
+    assert (machine.file(STAY, "transition"), machine.state(pid)) == ("1\n", "1\n")
+    assert not machine.is_ready()
+    assert machine.klp("-v", "patches").output == f"{STAY.name}\n    active: 0\n"
+    assert machine.klp("-v", "blocking").output == f"{pid} {pid} sleeper pause\n"
+    assert f"live_pause+0x24/0x42 [{STAY.name}]"[:12] in machine.klp("-vv", "blocking").output
+    machine.call("kill", pid=pid)
+    machine.gone(STAY)
+    assert machine.is_ready()
+    assert machine.klp("patches").output == ""
+    assert machine.call("unload", name=STAY.name) == ""
+
+
+def test_reversed(machine: Patched) -> None:
+    pid = machine.sleeper("vfork")
+    assert machine.load(VFORK) == ""
+    assert machine.switch(VFORK, "enabled", 0) == ""
+    machine.gone(VFORK)
+    assert machine.is_ready()
+    assert machine.klp("patches").output == ""
+    assert machine.state(pid) == "-1\n"
+    assert machine.tried("vfork") == 0
+    assert machine.call("unload", name=VFORK.name) == ""
+
+
+def test_reversed_on_the_way_out(machine: Patched) -> None:
+    machine.activate(STAY)
+    pid = machine.sleeper("pause")
+    assert machine.switch(STAY, "enabled", 0) == ""
+    assert not machine.is_ready()
+    assert machine.switch(STAY, "enabled", 1) == ""
+    machine.settled(STAY)
+    assert machine.is_ready()
+    assert machine.klp("-v", "patches").output == f"{STAY.name}\n    active: 1\n"
+    assert machine.state(pid) == "-1\n"
+
+
+def test_forced(machine: Patched) -> None:
+    pid = machine.sleeper("vfork")
+    assert machine.load(VFORK) == ""
+    assert machine.switch(VFORK, "force", 1) == ""
+    machine.settled(VFORK)
+    assert machine.is_ready()
+    assert machine.klp("-v", "patches").output == f"{VFORK.name}\n    active: 1\n"
+    assert machine.tried("vfork") == EDOM
+    assert machine.state(pid) == "-1\n"  # in the old function, still
+
+
+def test_forced_on_the_way_out(machine: Patched) -> None:
+    machine.activate(STAY)
+    pid = machine.sleeper("pause")
+    assert machine.switch(STAY, "enabled", 0) == ""
+    assert machine.switch(STAY, "force", 1) == ""
+    machine.gone(STAY)
+    assert machine.is_ready()
+    assert machine.klp("patches").output == ""
+    machine.call("kill", pid=pid)
+    assert machine.call("unload", name=STAY.name) == "EAGAIN"  # what is forced stays until the next boot
+    assert STAY.name in machine.loaded()
