@@ -98,13 +98,25 @@ def test_timer_signals_keep_pace(interval: int, *, spin: bool) -> None:
         target.advance(Slot.HANDLED, by=50)
         back_and_forth(target, 50)
         target.advance(Slot.HANDLED, Slot.ROUNDS, by=50)
-        target.signal(signal.SIGSTOP)
-        target.until(lambda: "T" in target.threads()[target.pid], "the stop")
-        elapsed = (target[Slot.DETAIL + 1] - target[Slot.GAP]) / 1000
-        # every expiration is a handler or an overrun of one; up to two are under way
-        assert target[Slot.HANDLED] >= elapsed / interval - 3
-        assert target[Slot.HANDLED] <= elapsed / interval + 30_000 / interval
-        target.signal(signal.SIGCONT)
+        # The timer runs on the processor that armed it last: while that one is late, so are expirations. A lost one
+        # stays lost.
+        for _ in range(20):
+            behind = _expirations_behind(target, interval)
+            if -30_000 / interval <= behind <= 3:  # every expiration is a handler or an overrun of one
+                break
+        else:
+            pytest.fail(f"{behind:.1f} expirations were lost")
+
+
+def _expirations_behind(target: Target, interval: int) -> float:
+    """How many of the timer's expirations its handler has not counted, at a moment at which the process is stopped."""
+    target.signal(signal.SIGSTOP)
+    target.until(lambda: "T" in target.threads()[target.pid], "the stop")
+    elapsed = (target[Slot.DETAIL + 1] - target[Slot.GAP]) / 1000
+    behind = elapsed / interval - target[Slot.HANDLED]
+    target.signal(signal.SIGCONT)
+    target.advance(Slot.HANDLED, Slot.ROUNDS)
+    return behind
 
 
 def test_queued_signals_all_arrive_once_and_in_order() -> None:
