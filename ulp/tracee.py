@@ -74,17 +74,28 @@ class Thread:
     """One thread that this one traces, from ``seize`` to ``detach``.
 
     ``registers`` is the general register set in the order of the kernel's user_regs_struct, filled when the thread is
-    found stopped. ``signal`` is one that was on its way to the thread when it stopped: ``detach`` delivers it.
+    found stopped. ``signal`` is one on its way to the thread when it stopped; whatever lets it go delivers it.
     ``event_child`` is the id of a thread that it was creating; that one is traced as well and stops by itself.
+    ``in_birth``: it stands within the system call that creates a thread, and the kernel has yet to write the result.
     """
 
-    __slots__ = ("_iovec", "at_system_call", "event_child", "registers", "signal", "stopped", "tid")
+    __slots__ = (
+        "_iovec",
+        "at_system_call",
+        "event_child",
+        "in_birth",
+        "registers",
+        "signal",
+        "stopped",
+        "tid",
+    )
 
     def __init__(self, tid: int) -> None:
         self.tid = tid
         self.stopped = False
         self.signal = 0
         self.event_child = 0
+        self.in_birth = False
         self.at_system_call = False
         self.registers = (ctypes.c_ulonglong * arch.REGISTER_COUNT)()
         self._iovec = ctypes.byref(_IoVec(ctypes.addressof(self.registers), ctypes.sizeof(self.registers)))
@@ -128,9 +139,10 @@ class Thread:
         event = status >> 16
         number = status >> 8 & 0xFF
         self.at_system_call = event == 0 and number == _SYSTEM_CALL_STOP
+        self.in_birth = event == _EVENT_CLONE
         if event == 0 and not self.at_system_call:
             self.signal = number
-        elif event == _EVENT_CLONE:
+        elif self.in_birth:
             message = ctypes.c_ulong()
             _call(_GETEVENTMSG, self.tid, None, ctypes.byref(message))
             self.event_child = message.value
@@ -175,14 +187,17 @@ class Thread:
         return information[2] > 0
 
     def resume(self) -> None:
-        """Let it run on, without a signal, still traced."""
-        self.stopped = False
-        _call(_CONT, self.tid)
+        """Let it run on, still traced; ``signal`` is delivered."""
+        self._resume(_CONT)
 
     def resume_to_system_call(self) -> None:
-        """Let it run to the next entry into or exit from a system call; ``poll_stopped`` tells when."""
+        """Let it run to the next entry into or exit from a system call; ``signal`` is delivered."""
+        self._resume(_SYSCALL)
+
+    def _resume(self, request: int) -> None:
+        number, self.signal = self.signal, 0
         self.stopped = False
-        _call(_SYSCALL, self.tid)
+        _call(request, self.tid, None, number)
 
     def detach(self) -> None:
         """Let the thread go on as if nothing had been; one that is gone is no error."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -22,6 +23,7 @@ from tests.support.livepatches import (
     trigger,
 )
 from tests.support.targets import FIRST_ANSWER, Slot, answers_library, caller, program, running
+from ulp.engines.direct import inject
 
 
 @pytest.mark.parametrize("sleepers", [1, 16, 64, 256])
@@ -65,6 +67,25 @@ def test_stop_signals_in_between_are_not_lost() -> None:
             target.signal(signal.SIGCONT)
             assert change(target, ten_functions(200), revert=True) == REVERTED
             assert target.answers(10) == OLD
+
+
+@pytest.mark.parametrize("step", [0, 4])
+def test_a_stop_signal_while_memory_is_mapped(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes to the very thread that is led through the mapping, which blocks all signals but this one."""
+    with running(caller(answers_library())) as target:
+        steps = itertools.count()
+        real = inject._Calls._step
+
+        def disturbed(calls: inject._Calls) -> None:
+            if next(steps) == step:
+                target.signal(signal.SIGSTOP)
+            real(calls)
+
+        monkeypatch.setattr(inject._Calls, "_step", disturbed)
+        assert change(target, ten_functions(200)) == SUCCESS
+        target.until(lambda: set(target.threads().values()) == {"T"}, "the stop")
+        target.signal(signal.SIGCONT)
+        assert target.answers(10) == NEW
 
 
 def test_coroutines() -> None:

@@ -224,8 +224,7 @@ class _Calls:
                 wait_for_news(_LONGEST_STEP)
             elif thread.at_system_call:
                 return
-            else:  # a stop by SIGSTOP, which cannot be blocked: it takes effect when the thread is let go
-                thread.signal = 0
+            else:  # SIGSTOP, which cannot be blocked: it stops the process, and this thread when it is let go
                 thread.resume_to_system_call()
 
     def _give_back(self, saved: list[int], mask: int) -> None:
