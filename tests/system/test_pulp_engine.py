@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,12 @@ from tests.support.livepatches import (
 )
 from tests.support.pretender import Patch, pretended
 from tests.support.targets import Slot, Target, caller, compiled, program, running
+from tests.system.test_engine_transparency import assert_no_expiration_lost
+from ulp import fleet
 from ulp.container import read as read_container
+from ulp.engines import Change, EngineName, Settings
+from ulp.engines.pulp import call
+from ulp.result import Outcome
 
 NAME = f"libpulpengine{os.getpid()}.so.0"
 REPLACED = ("SUCCESS", "replaced")
@@ -245,3 +251,24 @@ def test_a_timer_that_never_rests(library: Path, interval: int) -> None:
             assert trigger(process, "--engine=pulp", "--revert", first).verdict == REVERTED
             assert process.answers() == OLD[:1]
         assert set(process.threads().values()) <= {"S", "R"}
+
+
+def test_a_tool_that_comes_late(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread has gone back by itself and meets its signals; they are delivered, with how many they stand for."""
+    wait = call.Caller.wait
+
+    def late(caller: call.Caller, *words: Any, **more: Any) -> int | None:
+        time.sleep(0.15)
+        return wait(caller, *words, **more)
+
+    monkeypatch.setattr(call.Caller, "wait", late)
+    with through_libpulp(program("timers", library), "interval=1000", "spin") as target:
+        target.advance(Slot.HANDLED, by=50)
+        for first in (200, 300, 200):
+            replacing = Change(
+                apply=read_container(ten_functions(first, library=library)), revert_target=True
+            )
+            survey = fleet.change([replacing], settings=Settings(engine=EngineName.PULP), pids=[target.pid])
+            assert [result.outcome for result in survey.results] == [Outcome.SUCCESS], survey
+            assert target.answers() == (first,)
+            assert_no_expiration_lost(target, 1000)

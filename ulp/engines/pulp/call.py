@@ -13,6 +13,7 @@ import signal
 import struct
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from ulp.arch import x86_64 as arch
@@ -22,7 +23,7 @@ from ulp.engines.pulp.leftover import area_of
 from ulp.memory import Memory
 from ulp.process import Object, Process
 from ulp.result import Reason, Refusal
-from ulp.standstill.borrow import find_cave
+from ulp.standstill.borrow import find_cave, in_restartable_sequence
 from ulp.tracee import Thread, wait_for_news
 
 _FAULTS: Final = (
@@ -62,8 +63,11 @@ class Caller:
     def start(self, function: int, argument: int = 0) -> None:
         """Let the thread call a function (one word of argument); raises Gone, Unwritable and MemoryGone."""
         thread = self.thread
+        if thread.signal:  # on its way to the thread's own code
+            self._restore()
         first = not self._aside
         if first:
+            self._find_instant()
             self._lead_aside()
         self._memory.write(self._place.area, AREA.pack(Status.CALLING, 0, self._mask))
         self._entry = self._code.first if first else self._code.next
@@ -75,6 +79,19 @@ class Caller:
         thread.set_signal_mask(_WAITING)
         self._aside = True
         thread.resume()
+
+    def _find_instant(self) -> None:
+        """Let a thread that runs its own code again go on to where it may be led aside; raises Refusal and Gone.
+
+        A signal that it stopped for is delivered by that: sent again it would have lost its details (sigaction(2)).
+        """
+        thread = self.thread
+        deadline = time.monotonic() + _LONGEST_STOP
+        while thread.signal or thread.in_birth or in_restartable_sequence(self._memory, thread):
+            if time.monotonic() > deadline:
+                raise Refusal(Reason.NOT_RUNNING, f"thread {thread.tid} cannot be led aside")
+            thread.resume()
+            self._stop()
 
     def _lead_aside(self) -> None:
         """Remember all that the thread has, and put the code there that would give it back."""
@@ -98,12 +115,12 @@ class Caller:
         deadline = time.monotonic() + seconds
         rest = _FIRST_LOOK
         while True:
-            status, result, _ = AREA.unpack(self._memory.read(self._place.area, AREA.size))
-            if status != Status.CALLING:
-                self._catch()
-                return int(result)
-            if self.thread.poll_stopped():
-                self._take_signal()
+            # in this order: a stop that comes after the call's end is none of the call
+            stopped = self.thread.poll_stopped()
+            if self._has_returned():
+                return self._caught()
+            if stopped:
+                self._put_off_signal()
                 self.thread.resume()
             elif time.monotonic() > deadline or given_up():
                 return None
@@ -111,7 +128,8 @@ class Caller:
                 wait_for_news(rest)
                 rest = min(rest * 1.5, _LONGEST_REST)
 
-    def _take_signal(self) -> None:
+    def _put_off_signal(self) -> None:
+        """Keep a signal that could not be blocked for later; raises Crashed when the call itself has caused it."""
         number, self.thread.signal = self.thread.signal, 0
         if not number:
             return
@@ -119,11 +137,17 @@ class Caller:
             raise Crashed(number)
         self.signals.append(number)
 
-    def _catch(self) -> None:
-        """Stop the thread; it is in the injected code still, or in its own again."""
+    def _has_returned(self) -> bool:
+        status, _, _ = AREA.unpack(self._memory.read(self._place.area, AREA.size))
+        return bool(status != Status.CALLING)
+
+    def _caught(self) -> int:
+        """Stop a thread whose call has returned, and return the result; it may be in its own code again."""
         self._stop()
         pc = self.thread.registers[arch.RIP]
         self._aside = 0 <= pc - self._place.code < len(self._code.data)
+        _, result, _ = AREA.unpack(self._memory.read(self._place.area, AREA.size))
+        return int(result)
 
     def _stop(self) -> None:
         thread = self.thread
@@ -135,32 +159,42 @@ class Caller:
             if time.monotonic() > deadline:
                 raise Refusal(Reason.NOT_RUNNING, f"thread {thread.tid} does not stop (frozen?)")
             wait_for_news(0.001)
-        if thread.signal:
-            self._take_signal()
 
     @property
     def has_begun(self) -> bool:
         """Whether a halted thread has executed anything of its call."""
         return self.thread.registers[arch.RIP] != self._entry
 
-    def halt(self) -> None:
-        """Stop the thread within its call, or behind it; it may be given back or led on then. Raises Refusal, Gone."""
+    def halt(self) -> int | None:
+        """Stop the thread; returns what its call has returned after all, None when it is within it still.
+
+        It may be given back or led on then. Raises Refusal and Gone.
+        """
         self._stop()
+        if self._has_returned():
+            return self._caught()
+        with suppress(Crashed):  # the call is given up anyway
+            self._put_off_signal()
+        return None
 
     def give_back(self) -> None:
         """Give the thread all that it had, and take the code away; it stands. Raises Gone."""
-        thread = self.thread
-        if self._aside:
-            for index, value in enumerate(self._saved):
-                thread.registers[index] = value
-            thread.set_vector_state(*self._vectors)
-            # the mask before the registers: if the tool dies in between, the code gives those back
-            thread.set_signal_mask(self._mask)
-            thread.write_registers()
-            self._aside = False
+        self._restore()
         if self._code.data:
             self._memory.write(self._place.code, bytes(len(self._code.data)))
             self._memory.write(self._place.area, bytes(AREA.size))
+
+    def _restore(self) -> None:
+        if not self._aside:
+            return
+        thread = self.thread
+        for index, value in enumerate(self._saved):
+            thread.registers[index] = value
+        thread.set_vector_state(*self._vectors)
+        # the mask before the registers: if the tool dies in between, the code gives those back
+        thread.set_signal_mask(self._mask)
+        thread.write_registers()
+        self._aside = False
 
     def send_signals(self, pid: int) -> None:
         """Send what came meanwhile again, once nobody holds the process."""

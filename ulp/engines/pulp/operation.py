@@ -151,6 +151,8 @@ class Operation:
                 self._ask(caller, step.metadata)
                 following = self._answer(caller, _SHORT_CALL, step)
                 if following is None:
+                    following = caller.halt()
+                if following is None:
                     raise self._ended(caller, step, Reason.NO_END)
                 self._finish(following)
         except BaseException:
@@ -200,6 +202,8 @@ class Operation:
         try:
             result = caller.wait(max(deadline - time.monotonic(), 0), given_up=cancelled)
             if result is None:
+                result = caller.halt()
+            if result is None:
                 raise self._ended(caller, step, Reason.INTERRUPTED if cancelled() else Reason.NO_END)
             caller.give_back()
         except Crashed as crash:
@@ -210,8 +214,7 @@ class Operation:
         return result
 
     def _ended(self, caller: Caller, step: Step, reason: Reason) -> Refusal:
-        """Take the thread out of its call; returns why it did not end by itself."""
-        caller.halt()
+        """Take a halted thread out of its call; returns why it did not end by itself."""
         if not caller.has_begun:
             caller.give_back()
             return Refusal(Reason.NOT_RUNNING, f"thread {caller.thread.tid} does not get to run (frozen?)")

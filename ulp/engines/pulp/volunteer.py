@@ -32,6 +32,7 @@ def choose(pid: int, memory: Memory, threads: Sequence[Thread]) -> Thread:
         if (
             thread.stopped
             and not thread.signal
+            and not thread.in_birth
             and arch.runs_64_bit(thread.registers)
             # what clone(2) made without a control block of its own cannot run the C library's code
             and (thread.tid == pid or controls.count(control) == 1)
