@@ -92,7 +92,7 @@ def _read_metadata(repo: solv.Repo, metadata: Path) -> None:
         raise BadDataError(f"{metadata / _REPOMD} names no list of packages", hint=_HINT)
     with _opened(primary) as file:
         if file is None or not repo.add_rpmmd(file, None):
-            reason = repo.pool.errstr if file is not None else "there is no such file"
+            reason = repo.pool.errstr if file is not None else _why_not_opened(primary)
             repo.empty()
             raise BadDataError(f"{primary} cannot be read: {reason}", hint=_HINT)
     updates = _path(repo, metadata, _UPDATES)
@@ -101,6 +101,10 @@ def _read_metadata(repo: solv.Repo, metadata: Path) -> None:
             if file is not None:
                 repo.add_updateinfoxml(file)
     repo.internalize()
+
+
+def _why_not_opened(path: Path) -> str:
+    return f"unpacking {path.suffix} failed" if path.is_file() else "there is no such file"
 
 
 def _path(repo: solv.Repo, metadata: Path, kinds: tuple[str, ...]) -> Path | None:
@@ -139,9 +143,32 @@ def _opened(path: Path) -> Iterator[solv.SolvFp | None]:
     """Open a file for libsolv, which unpacks it by its name's ending; None where it cannot be opened."""
     import solv
 
-    file = solv.xfopen(str(path)) if path.is_file() else None
+    file = (solv.xfopen(str(path)) or _unpacked(path)) if path.is_file() else None
     try:
         yield file
     finally:
         if file is not None:
             file.close()
+
+
+def _unpacked(path: Path) -> solv.SolvFp | None:
+    """Open a file that was packed with zstd for a libsolv that was built without it, as PyPI's is."""
+    import subprocess
+    from tempfile import TemporaryFile
+
+    import solv
+
+    if path.suffix != ".zst":
+        return None
+    with TemporaryFile() as content:
+        try:
+            done = subprocess.run(
+                ["zstd", "-d", "-c", "-q", path],
+                stdin=subprocess.DEVNULL,
+                stdout=content,
+                stderr=subprocess.DEVNULL,
+            )
+        except FileNotFoundError:
+            return None
+        content.seek(0)
+        return solv.xfopen_fd(path.stem, content.fileno()) if done.returncode == 0 else None

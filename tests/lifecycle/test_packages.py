@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import os
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,24 @@ def test_what_is_installed_and_offered(built: ZyppRoot) -> None:
         "usual": True,
         "wanted": True,
     }
+
+
+def test_metadata_packed_with_zstd(system: ZyppRoot) -> None:
+    """What createrepo_c 1.0 and later does; libsolv need not be able to unpack it."""
+    repodata = system.metadata("usual") / "repodata"
+    index = repodata / "repomd.xml"
+    for packed in repodata.glob("*-primary.xml.gz"):
+        subprocess.run(
+            ["zstd", "-q", "-o", packed.with_suffix(".zst")], input=gzip.decompress(packed.read_bytes())
+        )
+        index.write_text(index.read_text().replace(packed.name, packed.with_suffix(".zst").name))
+        packed.unlink()
+    system.solv("usual").unlink()
+    packages = read(system)
+    assert (editions(packages), packages.problems) == (["10-1", "2-1", "1-1"], [])
+    (zst,) = repodata.glob("*-primary.xml.zst")
+    zst.write_bytes(zst.read_bytes()[:-9])
+    assert "unpacking .zst failed" in read(system).problems[0]
 
 
 def test_nothing_is_written(built: ZyppRoot) -> None:
