@@ -83,11 +83,11 @@ def test_garbage_is_a_value_error(source: bytes | list[Mapping], data: st.DataOb
     if data is not None and text:
         for _ in range(data.draw(st.integers(0, 4))):
             text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
-    begin = time.monotonic()
+    begin = time.process_time()
     with contextlib.suppress(ValueError):
         for mapping in procfs.parse_maps(bytes(text)):
             assert 0 <= mapping.start < mapping.end
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 1
 
 
 @contextlib.contextmanager

@@ -145,6 +145,6 @@ def test_any_bytes_are_understood_or_refused(data: bytes) -> None:
 
 def test_many_functions_take_no_time() -> None:
     text = "x\n@y\n" + "".join(f"f{number}:g{number}\n" for number in range(20000))
-    started = time.monotonic()
+    started = time.process_time()
     assert len(understood(text).functions) == 20000
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5

@@ -391,11 +391,11 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_end_in_an_error_soon(name: str) -> None:
     elf = Elf(synthetic(*BOMBS[name]))
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(BadDataError):
         elf.symbols()
         elf.relocations()
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_dynamic_section_without_end_is_refused() -> None:
@@ -439,9 +439,9 @@ def test_mutated_libraries(libraries: Mapping[str, Path], data: st.DataObject) -
     )
     for where, value in data.draw(st.lists(st.tuples(telling, values), min_size=1, max_size=6)):
         image[where : where + len(value)] = value
-    started = time.monotonic()
+    started = time.process_time()
     everything(bytes(image))
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_truncated_at_every_offset(libraries: Mapping[str, Path]) -> None:

@@ -254,13 +254,13 @@ def test_damaged_images_are_not_images(data: st.DataObject) -> None:
             )
             address = BIAS + load.address + at - load.offset
             memory.write(address, value[: len(memory.read_some(address, len(value)))])
-    begin = time.monotonic()
+    begin = time.process_time()
     try:
         image = image_at(memory, BIAS, {})
     except NotAnImage:
         return
     look_at_everything(image)
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 @settings(max_examples=200, deadline=None)
@@ -291,20 +291,20 @@ def test_a_chain_that_runs_in_a_circle(chains: int) -> None:
     """Of the older hash table: one bucket that leads to symbol 1, which is followed by itself."""
     table = struct.pack("<IIIII", 1, chains, 1, 0, 1)
     image = with_dynamic({c.DT_HASH: 2048, c.DT_SYMTAB: 3072, c.DT_STRTAB: 3000, c.DT_STRSZ: 10}, table)
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(NotAnImage):
         image.symbols.find("x")
-    assert time.monotonic() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 def test_a_chain_without_an_end() -> None:
     """Of the GNU hash table: everything behind it reads as zero, and nothing says that the chain is over."""
     table = struct.pack("<IIIIQI", 1, 1, 1, 0, (1 << 64) - 1, 1)
     image = with_dynamic({c.DT_GNU_HASH: 2048, c.DT_SYMTAB: 3072, c.DT_STRTAB: 3000, c.DT_STRSZ: 10}, table)
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(NotAnImage):
         image.symbols.find("x")
-    assert time.monotonic() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 @pytest.mark.parametrize("size", [1 << 40, (1 << 64) - 1], ids=hex)
@@ -312,6 +312,6 @@ def test_tables_that_claim_to_be_huge(size: int) -> None:
     image = with_dynamic(
         {c.DT_RELA: 2048, c.DT_RELASZ: size, c.DT_STRTAB: 1 << 63, c.DT_STRSZ: size, c.DT_SONAME: 1}
     )
-    begin = time.monotonic()
+    begin = time.process_time()
     look_at_everything(image)
-    assert time.monotonic() - begin < 2
+    assert time.process_time() - begin < 2

@@ -317,12 +317,12 @@ def test_any_program_against_the_kernel(body: list[Instruction]) -> None:
     )
 )
 def test_garbage_is_a_bad_filter(code: list[Instruction]) -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     try:
         assert 0 <= seccomp.run(program(*code), data()) <= MASK
     except seccomp.BadFilter:
         pass
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 1
 
 
 @settings(max_examples=200, deadline=None)
@@ -355,7 +355,7 @@ def test_what_the_kernel_does_not_take_is_a_bad_filter(body: list[Instruction]) 
 
 def test_a_program_of_the_longest_kind_is_quick() -> None:
     body = [(0x04, 0, 0, 1)] * 4095
-    begin = time.monotonic()
+    begin = time.process_time()
     assert interpreter_computes(body) == 4095
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 1
     assert sys.getrecursionlimit() < 4096

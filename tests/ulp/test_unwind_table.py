@@ -170,7 +170,7 @@ def test_a_count_of_more_than_there_is(count: int) -> None:
     1024,
 )
 def test_any_tables(header: bytes, frames: bytes, address: int) -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     image = with_tables(b"\x01\x1b\x03\x3b" + header, frames)
     for at in (address, 0, HEADER_AT, 0x3000):
         try:
@@ -178,4 +178,4 @@ def test_any_tables(header: bytes, frames: bytes, address: int) -> None:
         except NotAnImage:
             continue
         assert found is None or found[0] <= at < found[0] + found[1]
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 1

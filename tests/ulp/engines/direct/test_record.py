@@ -360,13 +360,13 @@ def test_any_byte_may_be_wrong(mutations: list[tuple[int, int]]) -> None:
     memory = forged(as_json(), journal=records.encode_journal(Journal(writes=(), marks=())))
     for offset, value in mutations:
         memory.write(PLACE + offset, bytes([value]))
-    begin = time.monotonic()
+    begin = time.process_time()
     try:
         found = read_back(memory)
     except Damaged:
         found = None
     assert found is None or found.description == description()
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 1
 
 
 # Where records lie
@@ -424,10 +424,10 @@ def test_a_label_below_which_there_is_nothing() -> None:
 
 def test_more_records_than_can_be_are_damage_and_cost_nothing() -> None:
     mappings = [memfd(PLACE + number * PAGE, "ulp1-4096-a", number + 1) for number in range(60_000)]
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(Damaged, match="60000"):
         records.read_all(empty(), mappings)
-    assert time.monotonic() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 def test_records_come_in_order_of_application() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pwd
 import shutil
 import subprocess
 from pathlib import Path
@@ -121,7 +122,8 @@ def test_a_chroot_that_has_all_files_of_its_own(library: Path, tmp_path: Path, u
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
     environment = {"LD_PRELOAD": str(preload)}
-    wrapper = ["chroot", f"--userspec={user}", str(root)]
+    account = pwd.getpwnam(user)  # the root has no list of users
+    wrapper = ["chroot", f"--userspec={account.pw_uid}:{account.pw_gid}", str(root)]
     with running(caller(library), wrapper=wrapper, environment=environment) as target:
         inside.unlink()
         prefix = ordinary_user() if user == "nobody" else ()
