@@ -163,7 +163,7 @@ class Process:
                 bias, _, dynamic, link_next, _ = self.memory.words(entry, 5)
                 for header in self._headers_below(dynamic):
                     found = self._object(header.start, header.path, entry)
-                    if found.bias == bias:
+                    if (found.bias - bias) % (1 << 64) == 0:  # l_addr counts modulo 2**64
                         yield found
                         break
                 entry = link_next

@@ -20,7 +20,16 @@ from tests.support.livepatches import (
     trigger,
     ulp,
 )
-from tests.support.targets import Slot, Target, answers_library, caller, program, running
+from tests.support.targets import (
+    TEN_CALLS,
+    Slot,
+    Target,
+    answers_library,
+    caller,
+    compiled,
+    program,
+    running,
+)
 
 
 def three_functions(first: int) -> Path:
@@ -54,6 +63,29 @@ def test_revert_leaves_the_code_as_it_was() -> None:
         assert trigger(target, "--revert", ten_functions(200)).verdict == REVERTED
         after = target.private_code()
         assert {line: code for line, code in after.items() if line in before} == before
+
+
+def test_a_library_that_was_unloaded_has_lost_its_live_patches() -> None:
+    """It comes back from its file, mostly to its old place, where the records say that it is patched."""
+    first, second = ten_functions(200), three_functions(300)
+    opener = compiled("caller.c", TEN_CALLS, f'-DWITH_OPEN="{answers_library()}"', name="opener")
+    with running(opener) as target:
+        assert trigger(target, first).verdict == SUCCESS
+        assert trigger(target, second).verdict == SUCCESS
+        target[Slot.STAGE] = 7
+        target.until(lambda: target[Slot.STAGE] == 0, "the library's end")
+        assert applied(target) == []
+        target[Slot.STAGE] = 8
+        target.until(lambda: target[Slot.STAGE] == 0, "the library's return")
+        assert target.answers(10) == OLD
+        assert applied(target) == []
+        assert ulp("check", "-p", str(target.pid), first).status == 1
+        assert trigger(target, "--revert", second).verdict == ("SKIPPED", "not-applied")
+        assert trigger(target, first).verdict == SUCCESS
+        assert target.answers(10) == NEW
+        assert applied(target) == [first.name]
+        assert trigger(target, "--revert", first).verdict == REVERTED
+        assert target.answers(10) == OLD
 
 
 def test_live_patches_stack_and_come_off_in_order() -> None:

@@ -5,7 +5,8 @@
  *   main-exits    the main thread leaves, another one goes on
  *   twin          when STAGE becomes 5 it forks a child that goes on as well, with the second half of the board
  *   busy          a thread that is inside held() as long as HOLD is set (needs WITH_HELD)
- *   WITH_OPEN     the functions are looked up in the library of that path, opened RTLD_LOCAL
+ *   WITH_OPEN     the functions are looked up in the library of that path, opened RTLD_LOCAL; when STAGE becomes 7,
+ *                 that is closed, when it becomes 8, opened again
  *   SECOND        path of another copy of it, whose answer_0 is called as well
  */
 #include "board.h"
@@ -46,6 +47,24 @@ static void *hold(void *unused) {
 }
 #endif
 
+#ifdef WITH_OPEN
+static void *library;
+static void open_library(void) {
+    library = dlopen(WITH_OPEN, RTLD_NOW | RTLD_LOCAL);
+    if (!library) { fputs(dlerror(), stderr); _exit(97); }
+#define CALL(name) name = (long (*)(void))dlsym(library, #name);
+    CALLS
+#undef CALL
+}
+static void close_library(void) {
+    if (dlclose(library)) die("dlclose");
+    SET(STAGE, 0);
+    while (GET(STAGE) != 8) nap(1000);
+    open_library();
+    SET(STAGE, 0);
+}
+#endif
+
 static void *sleeper(void *unused) {
     for (;;) nap(3600 * 1000000L);
     return unused;
@@ -65,6 +84,9 @@ static void *loop(void *unused) {
 #endif
         ADD(ROUNDS, 1);
         if (pause) nap(pause);
+#ifdef WITH_OPEN
+        if (GET(STAGE) == 7) close_library();
+#endif
         if (is_given("twin") && GET(STAGE) == 5) {
             SET(STAGE, 6);
             if (!fork()) board += WORDS / 2, board_ready();
@@ -77,11 +99,7 @@ int main(int count, char **words) {
     pthread_t thread;
     board_open(count, words);
 #ifdef WITH_OPEN
-    void *library = dlopen(WITH_OPEN, RTLD_NOW | RTLD_LOCAL);
-    if (!library) { fputs(dlerror(), stderr); return 97; }
-#define CALL(name) name = (long (*)(void))dlsym(library, #name);
-    CALLS
-#undef CALL
+    open_library();
 #ifdef SECOND
     second = (long (*)(void))dlsym(dlopen(SECOND, RTLD_NOW | RTLD_LOCAL), "answer_0");
 #endif

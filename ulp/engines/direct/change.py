@@ -16,6 +16,7 @@ from ulp.engines.direct import record as records
 from ulp.engines.direct.commit import Transaction
 from ulp.engines.direct.inject import PlaceTaken, map_block, unmap_block
 from ulp.engines.direct.prepare import Prepared
+from ulp.engines.direct.presence import lost
 from ulp.engines.direct.record import Record, State
 from ulp.engines.direct.suspended import SuspendedCalls
 from ulp.engines.target import find_target
@@ -66,12 +67,24 @@ class OneChange(Attempt):
         if recover.interrupted(found):
             recover.finish_all(process)
             found = records.read_all(process.memory, process.mappings)
+        found = self._without_lost(process, found)
         active = [record for record in found if record.state is State.ACTIVE]
         plan = self._plan(process, found, active)
         if isinstance(plan, Result):
             return plan
         pause, calls = self._commit(process, plan)
         return self._done(plan, pause, calls)
+
+    def _without_lost(self, process: Process, found: Sequence[Record]) -> tuple[Record, ...]:
+        """Return the records with those inactive whose library the process has unloaded; so they are from now on."""
+        active = [record for record in found if record.state is State.ACTIVE]
+        unused = lost(process.memory, active, lambda: process.mappings)
+        if not self._settings.dry_run:
+            for record in unused:
+                records.write_state(process.memory, record.address, State.INACTIVE)
+        return tuple(
+            record._replace(state=State.INACTIVE) if record in unused else record for record in found
+        )
 
     def _plan(self, process: Process, found: Sequence[Record], active: Sequence[Record]) -> _Plan | Result:
         """Decide everything, map the container's memory and fill it; nothing leads to it yet."""

@@ -101,7 +101,7 @@ def prepare_pages(memory: Memory, transaction: Transaction) -> None:
         for write in transaction.journal.writes:
             memory.write(write.address, write.before)
         for mark in transaction.before:
-            memory.write(mark.record + records.STATE_OFFSET, records.encode_state(mark.state))
+            records.write_state(memory, mark.record, mark.state)
     except Unwritable as error:
         raise Refusal(
             Reason.MEMORY_SEALED, f"the kernel refuses to write into the process's code ({error})"
@@ -115,7 +115,7 @@ def carry_out(memory: Memory, transaction: Transaction) -> None:
         if _now(memory, write) != write.before:
             raise Refusal(Reason.FUNCTION_NOT_PATCHABLE, f"another tool has just changed {write.function}")
     try:
-        _mark(memory, transaction.anchor, State.CHANGING)
+        records.write_state(memory, transaction.anchor, State.CHANGING)
         _do(memory, journal, anchor=transaction.anchor)
     except Unwritable as error:
         _take_back(memory, transaction)
@@ -131,7 +131,7 @@ def _take_back(memory: Memory, transaction: Transaction) -> None:
     if all(_now(memory, write) == write.before for write in transaction.journal.writes):
         for mark in transaction.before:
             with suppress(Unwritable):
-                _mark(memory, mark.record, mark.state)
+                records.write_state(memory, mark.record, mark.state)
 
 
 def finish(memory: Memory, record: Record, journal: Journal) -> None:
@@ -154,7 +154,7 @@ def _do(memory: Memory, journal: Journal, *, anchor: int) -> None:
         memory.write(write.address, write.after)
     # the anchor's own state ends the transaction, so it comes last
     for mark in sorted(journal.marks, key=lambda mark: mark.record == anchor):
-        _mark(memory, mark.record, mark.state)
+        records.write_state(memory, mark.record, mark.state)
 
 
 def _now(memory: Memory, write: Write) -> bytes:
@@ -171,7 +171,3 @@ def _is_torn(now: bytes, write: Write) -> bool:
         write.after[:split] + write.before[split:],
         write.before[:split] + write.after[split:],
     }
-
-
-def _mark(memory: Memory, record: int, state: State) -> None:
-    memory.write(record + records.STATE_OFFSET, records.encode_state(state))

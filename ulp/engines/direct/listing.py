@@ -6,6 +6,7 @@ from __future__ import annotations
 from host import procfs
 from ulp.engines import Applied, EngineName
 from ulp.engines.direct import record as records
+from ulp.engines.direct.presence import lost
 from ulp.engines.direct.record import Record, State
 from ulp.engines.finishing import finish
 from ulp.memory import Memory
@@ -29,9 +30,11 @@ def applied(pid: int, maps: bytes) -> tuple[tuple[Applied, ...], str]:
                 if problem:
                     return (), problem
                 found = records.read_all(memory, mappings)
+            active = [record for record in found if record.state is State.ACTIVE]
+            unused = lost(memory, active, lambda: procfs.parse_maps(maps))
     except Damaged as error:
         return (), f"a record of a live patch cannot be read: {error}"
-    return tuple(as_applied(record) for record in found if record.state is State.ACTIVE), ""
+    return tuple(as_applied(record) for record in active if record not in unused), ""
 
 
 def as_applied(record: Record) -> Applied:

@@ -30,6 +30,11 @@ def _gaps(mappings: Sequence[Mapping]) -> Iterable[tuple[int, int]]:
         end, previous = max(end, mapping.end), mapping.path
 
 
+def is_near(start: int, end: int, *, near: tuple[int, int]) -> bool:
+    """Say whether a range is within reach of all of ``near`` (start, end)."""
+    return near[1] - start <= DETOUR_REACH and end - near[0] <= DETOUR_REACH
+
+
 def find_place(
     mappings: Sequence[Mapping], *, size: int, near: tuple[int, int], refused: Iterable[int] = ()
 ) -> int | None:

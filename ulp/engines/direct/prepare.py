@@ -17,7 +17,7 @@ from ulp.engines.direct.functions import Function, Text, functions
 from ulp.engines.direct.inject import Block, Region
 from ulp.engines.direct.layout import Protection, Shape
 from ulp.engines.direct.link import Linker, new_functions, relocated
-from ulp.engines.direct.placement import find_place
+from ulp.engines.direct.placement import find_place, is_near
 from ulp.engines.direct.record import Description, Diversion, Record
 from ulp.engines.direct.symbols import Symbols
 from ulp.memory import NotAnImage
@@ -79,7 +79,11 @@ def prepare(
         def linker(bias: int) -> Linker:
             return Linker(container, shape, target=target, symbols=symbols, bias=bias)
 
+        near = (wanted[0].address, wanted[-1].address) if wanted else (target.bias, target.bias)
         for record in spare:
+            # a library that was unloaded meanwhile may have come back far away
+            if not is_near(record.description.bias + shape.start, record.description.end, near=near):
+                continue
             contents = relocated(shape, linker(record.description.bias).patches())
             if _holds(process, shape, record, contents):
                 return Prepared(
@@ -91,7 +95,7 @@ def prepare(
                     objects=order,
                 )
         # the record's size follows from the description, whose size does not depend on the place
-        text = records.encode_description(describe(target.bias))
+        text = records.encode_description(describe(near[0] - shape.start))
         pages = records.pages_for(
             text,
             reverted=sum(len(records.encode_description(record.description)) for record in reverted),
@@ -101,7 +105,6 @@ def prepare(
                 Reason.UNSUPPORTED_CONTAINER, f"{len(wanted)} functions are more than a record can hold"
             )
         size = pages * PAGE + shape.end - shape.start
-        near = (wanted[0].address, wanted[-1].address) if wanted else (target.bias, target.bias)
         place = find_place(process.mappings, size=size, near=near, refused=refused_places)
         if place is None:
             raise Refusal(Reason.NO_ROOM, f"there are no {size} free bytes within 2 GiB of {target.path}")

@@ -35,7 +35,7 @@ MAPS_MARK: Final = b"/memfd:ulp1-"  # in every line of /proc/PID/maps that leads
 _LABEL_PATTERN: Final = re.compile(r"^/memfd:ulp1-(\d{1,6})-(.*) \(deleted\)$", re.DOTALL)
 # magic, version, state, sequence (order of application), then offset, size, CRC-32 of description and of journal
 _HEADER: Final = struct.Struct("<8sIIQIIIIII")
-STATE_OFFSET: Final = 12
+_STATE_OFFSET: Final = 12
 _DESCRIPTION_OFFSET: Final = 24
 _STATE: Final = struct.Struct("<I")
 _MOST_PAGES: Final = 4096  # of one record
@@ -293,9 +293,9 @@ def write_journal(memory: Memory, address: int, size: int, journal: Journal) -> 
     )
 
 
-def encode_state(state: State) -> bytes:
-    """Return the bytes of the state word."""
-    return _STATE.pack(state)
+def write_state(memory: Memory, address: int, state: State) -> None:
+    """Write the state word of the record at an address; raises memory's errors."""
+    memory.write(address + _STATE_OFFSET, _STATE.pack(state))
 
 
 def read(memory: Memory, address: int, size: int) -> Record | None:

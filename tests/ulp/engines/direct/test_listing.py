@@ -64,8 +64,9 @@ def liar(data: bytes, *, name: str = "", count: int = 1) -> Iterator[int]:
 
 
 def forged(*, state: int = State.ACTIVE, journal: bytes = b"", **changed: Any) -> bytes:
+    # the first byte of the record itself stands for the code of a function
     diversion = Diversion(
-        name="f", function=64, new=96, address=64, entry=64, pad=False, before=b"a", after=b"b"
+        name="f", function=64, new=96, address=PLACE, entry=64, pad=False, before=b"a", after=b"u"
     )
     description = Description(
         patch_id=bytes(32), container="/liar.so", library="/lib.so", target_name="lib.so", build_id=b"id",
@@ -120,6 +121,14 @@ def test_a_record_that_is_well_formed_is_believed(honest: Target) -> None:
         assert [patch.container for patch in told.patches] == ["/liar.so"] and told.problem == ""
 
 
+@pytest.mark.parametrize("address", [64, PLACE + 1])
+def test_detours_that_are_nowhere_are_not_listed(honest: Target, address: int) -> None:
+    function = {**json.loads(forged()[48:])["functions"][0], "address": address}
+    with liar(forged(functions=[function])) as pid:
+        told = check(honest, pid)
+        assert told.patches == () and told.problem == ""
+
+
 @pytest.mark.parametrize("state", [State.PREPARED, State.INACTIVE])
 def test_what_is_not_in_use_is_not_listed(honest: Target, state: State) -> None:
     with liar(forged(state=state)) as pid:
@@ -170,7 +179,6 @@ def test_a_change_without_an_end(honest: Target) -> None:
 
 
 def test_an_interrupted_change_is_finished_and_then_listed(honest: Target) -> None:
-    # the first byte of the record itself stands for the code of a function
     with liar(
         forged(state=State.CHANGING, journal=journal(write(PLACE + 200, before=b"x", after=b"x")))
     ) as pid:
