@@ -74,6 +74,13 @@ class Image:
         """The segments that are mapped, in ascending order."""
         return tuple(segment for segment in self.segments if segment.type == c.PT_LOAD)
 
+    def is_code(self, address: int) -> bool:
+        """Say whether a link-time address lies in executable contents of the file."""
+        return any(
+            load.flags & c.PF_X and load.address <= address < load.address + load.file_size
+            for load in self.loads
+        )
+
     def attach(self, memory: Memory, bias: int) -> None:
         """Read what is not known yet from this process from now on."""
         self._memory = memory

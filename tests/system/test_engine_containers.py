@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -373,6 +374,19 @@ def test_container_that_needs_what_cannot_be_done(name: str) -> None:
         assert target.private_code() == code
 
 
+def test_container_with_damaged_tables() -> None:
+    container = live_patch(
+        features_library(), "long replacement(void) { return 3; }", {"feature": "replacement"}
+    )
+    damaged = container.with_name("damaged.so")
+    entry_size = struct.pack("<QQ", 9, 24)  # DT_RELAENT
+    damaged.write_bytes(container.read_bytes().replace(entry_size, struct.pack("<QQ", 9, 25)))
+    with running(features_caller()) as target:
+        said = trigger(target, damaged)
+        assert said.verdict == ("ERROR", "unsupported-container") and said.status == 1, said
+        assert said.row["detail"].startswith("the container is damaged: a relocation table")
+
+
 def test_another_version_of_a_symbol_is_not_taken() -> None:
     """A container built against a library that has symbol versions which the process's one lacks."""
     script = "VERSION_9 { global: helper; local: *; };\n"
@@ -398,6 +412,7 @@ def test_another_version_of_a_symbol_is_not_taken() -> None:
 
 CPP_LIBRARY = """
 #include <stdexcept>
+__attribute__((noipa)) long thrower(void) { throw std::runtime_error("old"); }
 extern "C" long feature(void);
 extern "C" __attribute__((noipa)) long feature(void) { return 1; }
 extern "C" long caught(void);
@@ -405,9 +420,21 @@ extern "C" __attribute__((noipa)) long caught(void) {
     try { return feature(); } catch (const std::exception &) { return 77; }
 }
 """
+THROWING = {
+    "throws itself": (
+        '#include <stdexcept>\nextern "C" long replacement(void) { throw std::runtime_error("new"); }',
+        [],
+    ),
+    "calls": ('long thrower(void);\nextern "C" long replacement(void) { return thrower() + 1; }', []),
+    "calls a private one": (
+        'extern "C" { long (*private_one)(void);\nlong replacement(void) { return private_one() + 1; } }',
+        ["_Z7throwerv:private_one"],
+    ),
+}
 
 
-def test_exceptions_through_new_code_work_or_are_refused() -> None:
+@pytest.mark.parametrize("way", THROWING)
+def test_exceptions_through_new_code_work_or_are_refused(way: str) -> None:
     """The worst would be a process that ends in std::terminate because of a live patch."""
     library = compiled(
         CPP_LIBRARY,
@@ -417,14 +444,15 @@ def test_exceptions_through_new_code_work_or_are_refused() -> None:
         name="libcpp.so.1",
         compiler="g++",
     )
-    source = """
-    #include <stdexcept>
-    extern "C" long replacement(void);
-    extern "C" long replacement(void) { throw std::runtime_error("new"); }
-    """
+    source, references = THROWING[way]
     code = compiled(source, "-fPIC", "-c", name="replacement.o", compiler="g++")
     container = live_patch(
-        library, "", {"feature": "replacement"}, name="cpp.so", flags=[str(code), "-lstdc++"]
+        library,
+        "",
+        {"feature": "replacement"},
+        references=references,
+        name="cpp.so",
+        flags=[str(code), "-lstdc++"],
     )
     with running(caller(library, calls=["caught"], name="cpp-caller")) as target:
         assert target.answers() == (1,)

@@ -147,12 +147,25 @@ def branches_to(body: bytes, *, address: int, targets: range) -> bool | None:
     return None if decoded != len(body) else False
 
 
-def _branches(body: bytes, address: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (address, length, target) of every instruction of a function, target -1 for all but direct branches."""
+def calls_pointers(body: bytes) -> bool:
+    """Say whether a function calls what a pointer says, other than through the table of its object's imports."""
+    return any(
+        "call" in mnemonic and not operands.startswith("0x") and "[rip " not in operands
+        for _, _, mnemonic, operands in _decoded(body, 0)
+    )
+
+
+def _decoded(body: bytes, address: int) -> Iterator[tuple[int, int, str, str]]:
+    """Yield (address, length, mnemonic, operands) of every instruction, as far as they can be decoded."""
     import capstone  # heavy, and one function in seventy needs it
 
     decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    for start, length, mnemonic, operands in decoder.disasm_lite(body, address):
+    yield from decoder.disasm_lite(body, address)
+
+
+def _branches(body: bytes, address: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (address, length, target) of every instruction of a function, target -1 for all but direct branches."""
+    for start, length, mnemonic, operands in _decoded(body, address):
         direct = mnemonic[0] in "jcl" and operands.startswith("0x")
         yield start, length, int(operands, 16) if direct else -1
 

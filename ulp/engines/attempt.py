@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from host import procfs
+from host.errors import BadDataError
 from ulp.engines import Change, Settings
 from ulp.image import Image
 from ulp.memory import MemoryGone, Unreadable, Unwritable
@@ -103,6 +104,9 @@ class Attempt(ABC):
             return self._result(refusal.reason, detail=refusal.detail)
         except Busy as busy:
             return self._result(Reason.STACK_BUSY, detail=str(busy), busy=busy.calls)
+        except BadDataError as error:  # tables of the container that nobody has read before
+            detail = f"the container is damaged: {error.sentence.rpartition(': ')[2]}"
+            return self._result(Reason.UNSUPPORTED_CONTAINER, detail=detail)
         except Damaged as error:
             return self._result(Reason.DAMAGED, detail=f"a record of a live patch cannot be used: {error}")
         except Unwritable as error:

@@ -352,3 +352,19 @@ def test_every_branch_that_is_decoded_anywhere_is_found_by_its_looks(code: bytes
         for start, length, name, operands in decoder.disasm_lite(code[offset:], BASE + offset, count=1):
             if name[0] == "j" and operands.startswith("0x") and length in {2, 5, 6}:
                 assert int(operands, 16) - BASE in ends, (start, name, operands)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (b"\xff\xd0", True),  # call rax
+        (b"\x3e\xff\xd0", True),  # notrack call rax
+        (b"\xff\x50\x10", True),  # call [rax + 16], as of a virtual function
+        (b"\x41\xff\x54\x24\x08", True),  # call [r12 + 8]
+        (b"\xff\x15\x00\x10\x00\x00", False),  # call [rip + 0x1000], as of an import
+        (b"\xe8\xff\xd0\xff\xff", False),  # a direct call with a distance that looks like one
+        (b"\xff\xe0", False),  # jmp rax: a tail call leaves no frame
+    ],
+)
+def test_calls_by_pointers(code: bytes, expected: bool) -> None:  # noqa: FBT001
+    assert detour.calls_pointers(b"\x90" + code + RET) is expected

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from ulp import elf_constants as c
 from ulp.arch.x86_64 import ELF_MACHINE, PAGE, Relocation
+from ulp.arch.x86_64_detour import calls_pointers
 from ulp.container import Container
 from ulp.elf import Elf
 from ulp.result import Reason, Refusal
@@ -31,6 +32,9 @@ _STANDARD_FINI: Final = re.compile(rb"(?:\xf3\x0f\x1e\xfa)?\x80\x3d....\x00\x75"
 _EXCEPTIONS: Final = re.compile(
     r"^(__cxa_(throw|rethrow|begin_catch|allocate_exception)|_Unwind_|__gxx_personality)"
 )
+# C++ names (Itanium C++ ABI, chapter 5.1) that are no functions, or one that never throws: vtables, typeinfo, delete
+_CPP: Final = "_Z"
+_HARMLESS_CPP: Final = re.compile(r"_Z(T[VTIS]|d[la]Pv)")
 
 
 class Protection:
@@ -88,6 +92,7 @@ def shape(container: Container) -> Shape:
     """Lay a container out; raises Refusal (unsupported-container, other-architecture)."""
     elf = container.elf
     _refuse_what_cannot_be_done(elf)
+    _refuse_exceptions_of_others(container)
     relro = next((segment for segment in elf.segments if segment.type == c.PT_GNU_RELRO), None)
     areas: list[Area] = []
     for load in elf.loads:
@@ -154,6 +159,34 @@ def _refuse_what_cannot_be_done(elf: Elf) -> None:
                 f"it has a relocation of type {Relocation(relocation.type).name}",
             )
     _refuse_constructors(elf)
+
+
+def _refuse_exceptions_of_others(container: Container) -> None:
+    """No unwinder knows a container's code: an exception that reaches it on its way to a handler ends the process."""
+    for symbol in container.elf.symbols(".dynsym"):
+        if (
+            not symbol.defined
+            and symbol.type not in {c.STT_OBJECT, c.STT_TLS}
+            and is_cpp_function(symbol.name)
+        ):
+            raise may_throw(symbol.name)
+    for unit in container.units:
+        new = container.elf.find(unit.new_name) if is_cpp_function(unit.old_name) else None
+        if new is not None and calls_pointers(container.elf.read_address(new.value, new.size)):
+            raise may_throw(f"{unit.new_name} calls some by their addresses")
+
+
+def is_cpp_function(name: str) -> bool:
+    """Say whether a symbol that is no variable can be a C++ function that throws exceptions, by its name."""
+    return name.startswith(_CPP) and not _HARMLESS_CPP.match(name)
+
+
+def may_throw(which: str) -> Refusal:
+    """Return the refusal of a container that calls C++ functions."""
+    return Refusal(
+        Reason.UNSUPPORTED_CONTAINER,
+        f"it calls C++ functions ({which}), whose exceptions cannot pass through code that is added from outside",
+    )
 
 
 def _refuse_constructors(elf: Elf) -> None:

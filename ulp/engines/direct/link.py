@@ -16,7 +16,7 @@ from ulp import elf_constants as c
 from ulp.arch.x86_64 import DYNAMIC_THREAD_POINTER_OFFSET, Relocation
 from ulp.container import Container
 from ulp.elf import Symbol
-from ulp.engines.direct.layout import Protection, Shape
+from ulp.engines.direct.layout import Protection, Shape, is_cpp_function, may_throw
 from ulp.engines.direct.symbols import Found, Symbols
 from ulp.process import Object
 from ulp.result import Reason, Refusal
@@ -127,6 +127,10 @@ class Linker:
                     Reason.UNSUPPORTED_CONTAINER,
                     f"its reference to {reference.target_name} lies outside of the target",
                 )
+            if is_cpp_function(reference.target_name) and self._target.image.is_code(
+                reference.target_offset
+            ):
+                raise may_throw(reference.target_name)
             if reference.tls:
                 module = self._symbols.tls_module(self._target)
                 offset = reference.target_offset - DYNAMIC_THREAD_POINTER_OFFSET
