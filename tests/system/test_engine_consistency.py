@@ -14,8 +14,8 @@ from tests.support.targets import Slot, Target, answers_library, caller, program
 STRICT = "--consistency=strict"
 
 
-def held_and_answer() -> Path:
-    """A container that changes the function in which a thread can be held, and another one."""
+def held_and_answer(*flags: str) -> Path:
+    """A container for the function in which a thread can be held, and another one; ``flags`` are the library's."""
     source = """
     long new_held(volatile unsigned long long *inside, volatile unsigned long long *hold);
     long new_held(volatile unsigned long long *inside, volatile unsigned long long *hold) {
@@ -26,7 +26,7 @@ def held_and_answer() -> Path:
     long new_answer(void) { return 200; }
     """
     return live_patch(
-        answers_library(), source, {"held": "new_held", "answer_0": "new_answer"}, name="held1.so"
+        answers_library(*flags), source, {"held": "new_held", "answer_0": "new_answer"}, name="held1.so"
     )
 
 
@@ -90,6 +90,17 @@ def test_strict_names_who_is_in_the_way_and_changes_nothing() -> None:
         release(target, 110)
         assert trigger(target, STRICT, held_and_answer()).verdict == SUCCESS
         assert target.answers() == (200,)
+
+
+def test_strict_sees_a_call_in_a_part_that_the_compiler_has_put_elsewhere() -> None:
+    container = held_and_answer("-DCOLD")
+    with running(caller(answers_library("-DCOLD")), "busy") as target:
+        hold(target)
+        said = trigger(target, STRICT, "--timeout", "1", container)
+        assert said.verdict == ("ERROR", "stack-busy"), said
+        assert [call["function"] for call in said.row["busy"]] == ["held"]
+        release(target, 110)
+        assert trigger(target, STRICT, container).verdict == SUCCESS
 
 
 def test_strict_succeeds_once_the_call_has_left_and_lets_the_program_run_meanwhile() -> None:

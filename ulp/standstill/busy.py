@@ -71,13 +71,14 @@ class Watch:
         start, end = current
         low = max(low, start)
         # no more than this: the rest of its mapping may hold the stacks of coroutines that wait
+        end = min(end, low + _LONGEST_STACK)
         self.stacks.add((low, end))
-        yield low, self._process.memory.read_some(low, min(end - low, _LONGEST_STACK))
+        yield low, self._process.memory.read_some(low, end - low)
         usual = self._usual_stack(thread)
         if usual is not None and usual != current:
-            self.stacks.add(usual)
             start, end = usual
             low = max(start, end - _LONGEST_STACK)
+            self.stacks.add((low, end))
             yield low, self._process.memory.read_some(low, end - low)
 
     def _usual_stack(self, thread: Thread) -> tuple[int, int] | None:

@@ -366,5 +366,5 @@ def test_every_branch_that_is_decoded_anywhere_is_found_by_its_looks(code: bytes
         (b"\xff\xe0", False),  # jmp rax: a tail call leaves no frame
     ],
 )
-def test_calls_by_pointers(code: bytes, expected: bool) -> None:  # noqa: FBT001
+def test_calls_by_pointers(code: bytes, expected: bool) -> None:
     assert detour.calls_pointers(b"\x90" + code + RET) is expected

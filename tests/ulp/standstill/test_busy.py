@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from tests.support.targets import Slot, Target, answers_library, caller, program, running
 from ulp.arch import x86_64 as arch
+from ulp.engines.direct.suspended import SuspendedCalls
 from ulp.process import Process
 from ulp.result import BusyCall, Reason
+from ulp.standstill import busy
 from ulp.standstill.busy import Watch
 from ulp.standstill.ranges import Ranges
 from ulp.standstill.stop import Momentary, while_standing
@@ -64,6 +66,16 @@ def test_a_call_that_waits_deeper_down_is_seen() -> None:
         target.until(lambda: target[Slot.INSIDE] == 0, "its way out")
         target.advance()
         assert look(process, ranges=Ranges([range_of(process, "answer_9")])).sorted_calls == ()
+
+
+def test_what_lies_too_deep_on_a_stack_is_found_as_a_suspended_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(busy, "_LONGEST_STACK", 64)
+    with held() as (_, process):
+        ranges = Ranges([range_of(process, "held")])
+        watch = look(process, ranges=ranges)
+        assert not watch.calls
+        call = SuspendedCalls(process, ranges).still_there(watch.stacks)
+        assert call is not None and call[0] == "held"
 
 
 def test_a_return_address_among_the_bytes_that_change() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Branches from elsewhere in a target into the first bytes of a function, as a cold part's way back can be one."""
+"""Branches between a function and code elsewhere in a target: its cold parts, and what enters its first bytes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from ulp.image import Image
 
 _LONGEST_FUNCTION: Final = 1 << 20
 _SHORT_REACH: Final = 130
+_IMPORT: Final = b"\xff\x25"  # the jump of an entry of a procedure linkage table
+_IMPORT_WITHIN: Final = 8  # bytes from its start
+_CONDITIONAL: Final = 0x0F  # what a conditional near branch begins with
 _SEARCHES: Final = 3  # searches for one function's branches that cost less than a list of all
 
 
@@ -92,3 +95,29 @@ def entered_from(image: Image, inside: range, *, own: range) -> int | None:
         if branches_to(image.read(start, size), address=start, targets=inside) is not False:
             return start
     return None
+
+
+def cold_parts(image: Image, own: range) -> tuple[tuple[int, int], ...]:
+    """Return (address, size) of the parts of a function that a compiler has put elsewhere, as unlikely to run.
+
+    A branch leads there: a conditional one, one behind the start of what the unwind tables describe, or one to code
+    that leads back. What else a function branches to is another one, called last. All are link-time addresses; what
+    cannot be decoded counts. Raises NotAnImage.
+    """
+
+    def leads_back(start: int, size: int) -> bool:
+        return any(start + end in own[1:] for _, end in near_branches(image.read(start, size)))
+
+    parts = set()
+    body = image.read(own.start, len(own)) if own else b""
+    for place, target in near_branches(body):
+        address = own.start + target
+        extent = None if address in own else image.unwind.function_at(address)
+        if extent is None or extent[1] > _LONGEST_FUNCTION or _IMPORT in image.read(address, _IMPORT_WITHIN):
+            continue
+        if body[place] != _CONDITIONAL and extent[0] == address and not leads_back(*extent):
+            continue
+        # few functions come that far, so they can be decoded
+        if branches_to(body, address=own.start, targets=range(address, address + 1)) is not False:
+            parts.add(extent)
+    return tuple(sorted(parts))

@@ -15,6 +15,7 @@ from ulp.engines.direct import commit, prepare, recover
 from ulp.engines.direct import record as records
 from ulp.engines.direct.commit import Transaction
 from ulp.engines.direct.inject import PlaceTaken, map_block, unmap_block
+from ulp.engines.direct.inside import ranges
 from ulp.engines.direct.prepare import Prepared
 from ulp.engines.direct.presence import lost
 from ulp.engines.direct.record import Record, State
@@ -141,7 +142,9 @@ class OneChange(Attempt):
             transaction=transaction,
             reverted=reverted,
             prepared=prepared,
-            ranges=_ranges(reverted, prepared),
+            ranges=ranges(
+                process, functions=prepared.functions if prepared is not None else (), reverted=reverted
+            ),
             mapping_pause=pause,
         )
 
@@ -274,18 +277,3 @@ def _refuse_calls(watch: Watch, suspended: SuspendedCalls) -> None:
     if call is not None:
         function, address = call
         raise Busy(f"a stack that no thread is on (at {address:#x}) holds a call inside {function}")
-
-
-def _ranges(reverted: Sequence[Record], prepared: Prepared | None) -> Ranges:
-    """Return what a call may be in the middle of: the old functions, and the code of what is reverted."""
-    found: list[tuple[int, int, str]] = []
-    if prepared is not None:
-        # a word that is the function's address itself is a pointer to it, not a call inside of it
-        found += [(f.address + 1, max(f.size - 1, 0), f.name) for f in prepared.functions]
-    for record in reverted:
-        items = sorted(record.description.diversions, key=lambda item: item.new)
-        ends = [item.new for item in items[1:]] + [record.description.end]
-        found += [
-            (item.new + 1, end - item.new - 1, item.name) for item, end in zip(items, ends, strict=True)
-        ]
-    return Ranges(found)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from ulp.arch.x86_64_detour import BEFORE, CannotDivert, Site, choose, inside
 from ulp.container import Container, Unit
-from ulp.engines.direct.branches import entered_from
+from ulp.engines.direct.branches import cold_parts, entered_from
 from ulp.engines.direct.record import Record
 from ulp.engines.target import placed, segment_end, size_of
 from ulp.memory import Memory, Unreadable
@@ -27,6 +27,7 @@ class Function(NamedTuple):
     size: int
     site: Site
     original: bytes  # the bytes at the site before any live patch
+    cold: tuple[tuple[int, int], ...]  # (address, size) of its parts elsewhere
 
 
 class Text:
@@ -66,6 +67,8 @@ def functions(container: Container, target: Object, text: Text) -> tuple[Functio
             site = choose(code, address=address, size=size)
             _refuse_entered(unit, target, site, size)
             original = text.original(site.address, site.size)
+            own = range(unit.old_address, unit.old_address + size)
+            cold = tuple((target.bias + start, length) for start, length in cold_parts(target.image, own))
         except Unreadable as error:
             raise Refusal(Reason.PROCESS_GONE, f"{unit.old_name} cannot be read: {error}") from error
         except CannotDivert as error:
@@ -79,6 +82,7 @@ def functions(container: Container, target: Object, text: Text) -> tuple[Functio
                 size=size,
                 site=site,
                 original=original,
+                cold=cold,
             )
         )
     found.sort(key=lambda function: function.site.address)

@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.containers import build_library
 from tests.support.images import mapped
-from ulp.engines.direct.branches import entered_from
+from ulp.elf import Elf
+from ulp.engines.direct.branches import cold_parts, entered_from
 from ulp.image import Image, image_at
 
 BIAS = 0x7F00_0000_0000
@@ -94,3 +95,28 @@ def test_the_answer_is_remembered_per_image(tmp_path: Path) -> None:
     assert ask(image) == ask(image) == value(image, "intruder")
     (tmp_path / "other").mkdir()
     assert ask(image_of(tmp_path / "other", "jmp behind", far=1000)) is None
+
+
+SPLIT = """
+int tail(int n);
+__attribute__((noipa)) int tail(int n) { return n + 1; }
+static __attribute__((noipa, cold)) void complain(void) { __asm__ volatile(""); }
+int split(int n);
+int split(int n) { if (n > 9) { complain(); n = 9; } return n * 7; }
+int whole(int n);
+int whole(int n) { return tail(n + 3); }
+"""
+
+
+def test_cold_parts(tmp_path: Path) -> None:
+    """The compiler's symbols say where they are; what a function calls last is no part of it."""
+    library = build_library(tmp_path, SPLIT)
+    image = image_at(mapped(library.read_bytes(), BIAS), BIAS, {})
+    symbols = {symbol.name: symbol for symbol in Elf(library.read_bytes()).symbols(".symtab")}
+
+    def parts(name: str) -> tuple[tuple[int, int], ...]:
+        return cold_parts(image, range(symbols[name].value, symbols[name].value + symbols[name].size))
+
+    cold = symbols["split.cold"]
+    assert parts("split") == ((cold.value, cold.size),)
+    assert parts("whole") == ()
