@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
     """The parser of one command, filled through ``add_argument``; options take no value or one."""
 
     def __init__(self, *, command: str, document: str) -> None:
-        super().__init__(prog=command, add_help=False, allow_abbrev=False)
+        super().__init__(prog=command, add_help=False, allow_abbrev=False, formatter_class=_formatter)
         self.document = document
         common = self.add_argument_group("Common options")
         common.add_argument("-h", "-?", "--help", action="store_true", help="show this help")
@@ -256,6 +256,11 @@ def seconds(text: str) -> float:
     if not 0 <= number < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number of seconds, 0 or more, not '{text}'")
     return number
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Return what argparse checks names of values with; without a width it would import shutil to ask for one."""
+    return argparse.HelpFormatter(prog, width=80)
 
 
 def _color(text: str) -> str:

@@ -115,11 +115,14 @@ def is_kernel_thread(pid: int) -> bool:
 
 def live_thread(pid: int) -> int | None:
     """Return the id of a thread that still runs, the main one if it does; None when there is none."""
-    for tid in [pid, *(t for t in threads(pid) if t != pid)]:
-        state = task_state(pid, tid)
-        if state is not None and state.state not in "ZX":
-            return tid
-    return None
+    if _lives(pid, pid):  # as nearly always: then nobody needs the list
+        return pid
+    return next((tid for tid in threads(pid) if tid != pid and _lives(pid, tid)), None)
+
+
+def _lives(pid: int, tid: int) -> bool:
+    state = task_state(pid, tid)
+    return state is not None and state.state not in "ZX"
 
 
 def status(pid: int, tid: int | None = None) -> dict[str, str]:

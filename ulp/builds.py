@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import bisect
 import os
-import re
 from typing import Final, NamedTuple
 
 from host import procfs
@@ -21,7 +20,6 @@ from ulp.image import PAGE, Image, image_at
 from ulp.memory import Memory, MemoryGone, NotAnImage, Unreadable
 
 _FROM_BEGINNING: Final = b" 00000000 "  # the offset of a file's first mapping, as the kernel prints it
-_CODE: Final = re.compile(rb"^([0-9a-f]+)-\S+ ..x. \S+ (\S+) (\d+)", re.MULTILINE)
 
 # Linux's Documentation/admin-guide/mm/pagemap.rst: present; a page of a file or of shared memory
 _FILE_PAGE: Final = 1 << 63 | 1 << 61
@@ -51,6 +49,12 @@ def _is_the_files(pid: int, tid: int | None, address: int) -> bool:
     finally:
         os.close(descriptor)
     return int.from_bytes(entry, "little") & _FILE_PAGE == _FILE_PAGE
+
+
+def _executable(lines: list[bytes]) -> list[tuple[int, bytes, bytes]]:
+    """Return start, device and inode of all that is executable; the third letter of the permissions says so."""
+    found = (line.split(None, 5) for line in lines if line[line.find(b" ") + 3 :][:1] == b"x")
+    return [(int(fields[0].partition(b"-")[0], 16), fields[3], fields[4]) for fields in found]
 
 
 def _has_code(
@@ -96,10 +100,11 @@ class Builds:
         """
         found: list[File] = []
         fresh: dict[tuple[bytes, bytes, bytes], tuple[bytes, int]] = {}
-        code = [(int(start, 16), device, inode) for start, device, inode in _CODE.findall(maps)]
+        lines = maps.split(b"\n")
+        code = _executable(lines)
         memory: Memory | None = None
         try:
-            for line in maps.split(b"\n"):
+            for line in lines:
                 if _FROM_BEGINNING not in line:
                     continue
                 # address range, permissions, offset, device, inode, path; no path where the memory is anonymous

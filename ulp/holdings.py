@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from host import procfs
 from ulp.builds import Builds, read_maps
 from ulp.engines import Applied
-from ulp.engines.direct import listing
+from ulp.engines.direct import MAPS_MARK
 from ulp.engines.pulp import abi
 from ulp.engines.pulp import listing as pulp_listing
 from ulp.memory import MemoryGone
@@ -29,7 +29,7 @@ class Holding(NamedTuple):
     libraries: tuple[tuple[str, str], ...]  # (path, hexadecimal build-id), when asked for
     problem: str = ""  # why its records cannot be read
     libpulp: Libpulp | None = None
-    livepatchable: tuple[tuple[str, str], ...] = ()  # libraries that its libpulp can patch, as ``libraries``
+    livepatchable: tuple[tuple[str, str], ...] = ()  # those that its libpulp can patch, when asked for
 
     @property
     def is_disabled_by_user(self) -> bool:
@@ -47,7 +47,7 @@ class Holding(NamedTuple):
 
 
 def applied(
-    *, pids: Sequence[int] | None = None, libraries: bool = False
+    *, pids: Sequence[int] | None = None, libraries: bool = False, livepatchable: bool = False
 ) -> tuple[tuple[Holding, ...], int]:
     """Return what processes hold, and how many this user may not look at.
 
@@ -56,11 +56,11 @@ def applied(
     holdings = []
     unseen = 0
     builds = Builds()
-    pulp = pulp_listing.Listing(builds)
+    pulp = pulp_listing.Listing(builds, livepatchable=livepatchable)
     for pid in pids if pids is not None else procfs.pids():
         try:
             maps = read_maps(pid)
-            patches, problem = listing.applied(pid, maps)
+            patches, problem = _direct(pid, maps) if MAPS_MARK in maps else ((), "")
             seen = pulp.look(pid, maps)
         except PermissionError:
             unseen += not procfs.is_kernel_thread(pid)
@@ -83,3 +83,9 @@ def applied(
             )
         )
     return tuple(holdings), unseen
+
+
+def _direct(pid: int, maps: bytes) -> tuple[tuple[Applied, ...], str]:
+    from ulp.engines.direct import listing  # slow to import, and only needed where it has patched
+
+    return listing.applied(pid, maps)

@@ -7,7 +7,6 @@ Writing goes into pages that the process itself may not write: the kernel copies
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import functools
 import os
@@ -18,12 +17,12 @@ from host import procfs
 _KCMP_VM = 1
 _SYS_KCMP = 312
 
-_syscall = ctypes.CDLL(None).syscall
-
 
 def shares_memory(pid: int, other: int) -> bool:
     """Say whether two processes run in the same memory, as after vfork(2); kcmp(2)."""
-    return bool(_syscall(_SYS_KCMP, pid, other, _KCMP_VM, 0, 0) == 0)
+    import ctypes  # slow to import, and hardly anybody asks
+
+    return bool(ctypes.CDLL(None).syscall(_SYS_KCMP, pid, other, _KCMP_VM, 0, 0) == 0)
 
 
 class MemoryGone(Exception):

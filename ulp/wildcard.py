@@ -3,18 +3,24 @@
 
 from __future__ import annotations
 
-import ctypes
+import functools
 import os
+from collections.abc import Callable
 from typing import Final
 
 SPECIAL: Final = frozenset("*?[")  # what makes a word a pattern
 _NO_ESCAPE: Final = 2  # FNM_NOESCAPE: a backslash stands for itself
 
-_fnmatch = ctypes.CDLL(None).fnmatch
-_fnmatch.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int)
+
+@functools.cache
+def _fnmatch() -> Callable[[bytes, bytes, int], int]:
+    import ctypes  # slow to import, and most commands meet no pattern
+
+    function: Callable[[bytes, bytes, int], int] = ctypes.CDLL(None).fnmatch
+    return function
 
 
 def matches(name: str, pattern: str, *, escapes: bool = True) -> bool:
     """Say whether the pattern fits the whole name; ``escapes``: a backslash takes away a character's meaning."""
     flags = 0 if escapes else _NO_ESCAPE
-    return bool(_fnmatch(os.fsencode(pattern), os.fsencode(name), flags) == 0)
+    return _fnmatch()(os.fsencode(pattern), os.fsencode(name), flags) == 0

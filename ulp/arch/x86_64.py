@@ -7,9 +7,11 @@ arch_do_signal_or_restart() in arch/x86/kernel/signal.c. Relocations: System V A
 
 from __future__ import annotations
 
-import ctypes
 import enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import ctypes
 
 ELF_MACHINE: Final = 62
 AUDIT_ARCHITECTURE: Final = 0xC000003E  # include/uapi/linux/audit.h

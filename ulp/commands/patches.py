@@ -58,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
     pids = selection.processes(options.process, users=options.user, readable=True)
     from ulp.holdings import applied
 
-    found, unseen = applied(pids=pids, libraries=everything)
+    livepatchable = not (options.only_livepatched or options.all)
+    found, unseen = applied(pids=pids, libraries=everything, livepatchable=livepatchable)
     holdings = [
         holding._replace(libraries=_shown(holding, options))
         for holding in found

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from ulp.engines import Change, EngineName, Settings
-from ulp.engines.direct import record as records
+from ulp.engines.direct import MAPS_MARK
 from ulp.engines.direct.engine import DirectEngine
 from ulp.result import Outcome, Reason, Result
 
@@ -42,7 +42,7 @@ def has_libpulp(maps: bytes) -> bool:
 
 def may_hold_patches(maps: bytes) -> bool:
     """Say whether a process may hold live patches, by its memory map."""
-    return records.MAPS_MARK in maps or has_libpulp(maps)
+    return MAPS_MARK in maps or has_libpulp(maps)
 
 
 class Engines:
@@ -88,7 +88,7 @@ class Engines:
     def _revert(self, pid: int, change: Change, settings: Settings, maps: bytes) -> Result:
         """Take back what either engine has applied; an error of one of them is the answer."""
         result = self._pulp.change(pid, change, settings)
-        if records.MAPS_MARK not in maps and result.reason is not Reason.NO_LIBPULP:
+        if MAPS_MARK not in maps and result.reason is not Reason.NO_LIBPULP:
             return result
         direct = self._direct.change(pid, change, settings)
         if direct.reason is Reason.NOT_APPLIED:

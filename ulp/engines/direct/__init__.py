@@ -6,3 +6,9 @@ In the order of a change: ``prepare`` (everything that can be computed while the
 calls that are in the way), ``commit`` (the bytes change), ``record`` (what the process itself keeps about it) and
 ``recover`` (when a tool was killed in the middle).
 """
+
+from __future__ import annotations
+
+from typing import Final
+
+MAPS_MARK: Final = b"/memfd:ulp1-"  # in every line of /proc/PID/maps that leads to a record

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from host import procfs
 from ulp.engines import Applied, EngineName
+from ulp.engines.direct import MAPS_MARK
 from ulp.engines.direct import record as records
 from ulp.engines.direct.presence import lost
 from ulp.engines.direct.record import Record, State
@@ -18,10 +19,8 @@ def applied(pid: int, maps: bytes) -> tuple[tuple[Applied, ...], str]:
 
     Raises OSError and MemoryGone.
     """
-    if records.MAPS_MARK not in maps:
-        return (), ""
     # only the lines that matter: they say where the records lie
-    mappings = procfs.parse_maps(b"\n".join(line for line in maps.split(b"\n") if records.MAPS_MARK in line))
+    mappings = procfs.parse_maps(b"\n".join(line for line in maps.split(b"\n") if MAPS_MARK in line))
     try:
         with Memory(pid, tid=procfs.live_thread(pid)) as memory:
             found = records.read_all(memory, mappings)

@@ -31,7 +31,6 @@ PAGE: Final = 4096
 VERSION: Final = 1
 MAGIC: Final = b"ulp-rec\n"
 LABEL: Final = "ulp1"
-MAPS_MARK: Final = b"/memfd:ulp1-"  # in every line of /proc/PID/maps that leads to a record
 _LABEL_PATTERN: Final = re.compile(r"^/memfd:ulp1-(\d{1,6})-(.*) \(deleted\)$", re.DOTALL)
 # magic, version, state, sequence (order of application), then offset, size, CRC-32 of description and of journal
 _HEADER: Final = struct.Struct("<8sIIQIIIIII")

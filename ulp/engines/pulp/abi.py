@@ -6,6 +6,7 @@ Source: libpulp's include/ulp_common.h, msg_queue.h, insn_queue.h and error_comm
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 from typing import Final
@@ -109,6 +110,7 @@ def sentence(code: int) -> str:
     return f"Unknown error {code}"
 
 
+@functools.lru_cache(maxsize=16)  # asked of each process, and most have the same
 def version_number(text: str) -> tuple[int, int, int]:
     """Return the three numbers of a version, (0, 0, 0) where it is none: "0.3.17+git1" -> (0, 3, 17)."""
     numbers = []

@@ -40,17 +40,18 @@ class Seen(NamedTuple):
 
     libpulp: Libpulp
     patches: tuple[Applied, ...]  # oldest first
-    livepatchable: tuple[
-        tuple[str, str], ...
-    ]  # (path, hexadecimal build-id): with space for detours, and libpulp
+    # (path, hexadecimal build-id), when asked for: with space for detours, and libpulp
+    livepatchable: tuple[tuple[str, str], ...]
     problem: str  # why the live patches cannot be told
 
 
 class Listing:
     """Looks at processes; remembers builds and containers from one to the next."""
 
-    def __init__(self, builds: Builds) -> None:
+    def __init__(self, builds: Builds, *, livepatchable: bool) -> None:
+        """``livepatchable``: tell which libraries libpulp could patch, for which their code has to be searched."""
         self._builds = builds
+        self._livepatchable = livepatchable
         self._images: dict[bytes, Image] = {}
         self._padded: dict[tuple[bytes, bytes, bytes], bool] = {}
         self._told: dict[tuple[tuple[bytes, bytes, bytes], bytes], Told | None] = {}
@@ -62,10 +63,8 @@ class Listing:
         """
         if _NAME not in maps and _REMOVED not in maps:
             return None
-        lines = maps.split(b"\n")
-        candidates = procfs.parse_maps(
-            b"\n".join(line for line in lines if _NAME in line or _REMOVED in line)
-        )
+        lines = (line for line in maps.split(b"\n") if _NAME in line or _REMOVED in line)
+        candidates = procfs.parse_maps(b"\n".join(lines))
         applied: tuple[Applied, ...] = ()
         problem = ""
         with Memory(pid, tid=procfs.live_thread(pid)) as memory:
@@ -79,17 +78,17 @@ class Listing:
             except (Damaged, Unreadable) as error:
                 problem = f"its libpulp cannot be read: {error}"
             files = self._builds.files(pid, maps)
-            padded = [
-                file
+            livepatchable = [
+                (path, file.build_id.hex())
                 for file in files
-                if self._has_pads(memory, file) or os.fsdecode(file.path) == libpulp.path
+                if self._livepatchable
+                and ((path := os.fsdecode(file.path)) == libpulp.path or self._has_pads(memory, file))
             ]
             try:
-                applied = self._applied(pid, memory, libpulp, Places(lines, files))
+                applied = self._applied(pid, memory, libpulp, Places(maps, files))
             except Damaged as error:
                 problem = f"libpulp's list of live patches cannot be read: {error}"
-        libraries = tuple((os.fsdecode(file.path), file.build_id.hex()) for file in padded)
-        return Seen(libpulp, applied, libraries, problem)
+        return Seen(libpulp, applied, tuple(livepatchable), problem)
 
     def _has_pads(self, memory: Memory, file: File) -> bool:
         known = self._padded.get(file.identity)
