@@ -4,7 +4,7 @@ VENV := .venv
 # two at a time, and what one file has in one process
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: setup demo test bench docs clean
+.PHONY: setup demo test bench docs rpm clean
 
 # compiled here, as the installed package is: where PYTHONDONTWRITEBYTECODE is set, every start would compile anew
 setup: $(VENV)/.ready
@@ -26,6 +26,9 @@ bench: setup
 
 docs: setup
 	@$(VENV)/bin/python -m spec.generate build
+
+rpm: setup
+	@.ci/build-rpm build/rpm
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -136,6 +136,9 @@ class Commit:
         if not settings.enabled:
             return
         self._config = settings
+        if not _installed():
+            self._last_words = (f"Live patching: no process was patched, {_OURS} was removed", "partly")
+            return
         packages = tuple(
             PackageStep(
                 name=step.name,
@@ -170,6 +173,13 @@ class Commit:
             text = f"Live patching: no process was patched, the worker cannot be started: {error.strerror}"
             self._last_words = (text, "bad")
             journal.write(text, priority=journal.ERROR)
+
+
+def _installed() -> bool:
+    """Tell whether the worker's code is still there: this commit may have removed us."""
+    from zypp_plugin import handoff
+
+    return os.path.exists(os.path.join(os.path.dirname(handoff.__file__), "worker.py"))
 
 
 def _load_all() -> None:

@@ -21,6 +21,7 @@ class Spec:
     release: str = "1"
     epoch: int = 0
     files: Mapping[str, Path] = field(default_factory=dict)
+    directories: Sequence[str] = ()  # that the package owns
     tags: Sequence[str] = ()  # further lines of the preamble
     scripts: Mapping[str, str] = field(default_factory=dict)  # "post -p <lua>": text
     changelog: str = ""
@@ -42,8 +43,10 @@ def livepatch_spec(
     name: str, containers: Sequence[Path], *, version: str = "1", release: str = "1", **more: object
 ) -> Spec:
     """Return a package as SUSE's user-space live patches are laid out: /usr/lib64/NAME/VERSION/*.so."""
-    files = {f"/{PACKAGE_DIRECTORY}/{name}/{version}/{path.name}": path for path in containers}
-    return Spec(name=name, version=version, release=release, files=files, **more)  # type: ignore[arg-type]
+    directory = f"/{PACKAGE_DIRECTORY}/{name}"
+    files = {f"{directory}/{version}/{path.name}": path for path in containers}
+    directories = (directory, f"{directory}/{version}")
+    return Spec(name=name, version=version, release=release, files=files, directories=directories, **more)  # type: ignore[arg-type]
 
 
 def build(specs: Sequence[Spec], *, into: Path, work: Path) -> list[Path]:
@@ -110,9 +113,11 @@ def _text(spec: Spec) -> str:
             "A package for a test.",
             "%install",
             "mkdir -p %{buildroot}",
+            *(f"mkdir -p '%{{buildroot}}{path}'" for path in spec.directories),
             *install,
             *scripts,
             "%files",
+            *(f'%dir "{path}"' for path in spec.directories),
             *(f'"{path}"' for path in spec.files),
             *(["%changelog", spec.changelog] if spec.changelog else []),
             "",

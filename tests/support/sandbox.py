@@ -69,6 +69,7 @@ class Sandbox:
         # --wd without a path: the holder's; a path would be looked up before the root is entered, and getcwd(3) fail
         self._enter = ["nsenter", f"--target={holder}", "--mount", "--root", "--wd"]
         self._enter += ["--pid", "--"] if private else ["--"]
+        self._holder = holder
         self._work = work
         self.repository = repository
         self.root = Path(f"/proc/{holder}/root")  # the same files, seen from outside
@@ -138,16 +139,25 @@ class Sandbox:
         file.chmod(mode)
         return file
 
+    def new_files(self) -> set[str]:
+        """Return the path of every file and directory here that the machine's own root has not."""
+        upper = f"{self.repository.parent}/mount/upper"
+        words = ["nsenter", f"--target={self._holder}", "--mount", "--", "find", upper, "!", "-type", "c"]
+        done = subprocess.run([*words, "-printf", "/%P\\n"], capture_output=True, text=True, check=True)
+        written = {path for path in done.stdout.splitlines() if not os.path.lexists(path)}
+        return written | set(self.run("find", "/run").output.splitlines())
+
     def log(self) -> str:
         """Return zypper's log."""
         return (self.root / "var/log/zypper.log").read_text(errors="replace")
 
 
 @contextmanager
-def sandbox(*, private: bool = False) -> Iterator[Sandbox]:
-    """Make a sandbox root with the plugin installed; needs root. Takes about 0.5 s.
+def sandbox(*, private: bool = False, plugin: bool = True) -> Iterator[Sandbox]:
+    """Make a sandbox root, with the plugin and the commands of this checkout; needs root. Takes about 0.5 s.
 
     ``private`` gives it a process namespace, too: only processes that are started inside are seen and patched.
+    Without ``plugin`` nothing of ours is there.
     """
     base = Path(tempfile.mkdtemp(prefix="sandbox-"))
     holder = None
@@ -184,6 +194,8 @@ def sandbox(*, private: bool = False) -> Iterator[Sandbox]:
             private=private,
         )
         _furnish(made)
+        if plugin:
+            made.install_plugin()
         yield made
     finally:
         if holder is not None:
@@ -206,4 +218,3 @@ def _furnish(made: Sandbox) -> None:
     made.run("rpm", "--install", f"/srv/repository/{glibc.name}")
     made.zypper("--quiet", "addrepo", "--no-gpgcheck", "file:///srv/repository", "test")
     made.refresh()
-    made.install_plugin()

@@ -36,7 +36,8 @@ def test_a_package(tmp_path: Path) -> None:
     [file] = rpms.build([spec], into=tmp_path / "out", work=tmp_path / "build")
     assert spec.evr == "4:1.2-3"
     assert query(file, "--queryformat", "%{EPOCHNUM}:%{EVR} %{ARCH}") == "4:4:1.2-3 noarch"
-    assert query(file, "--list").split() == ["/usr/lib64/a-livepatches/1.2/library.so"]
+    directory = "/usr/lib64/a-livepatches"
+    assert query(file, "--list").split() == [directory, f"{directory}/1.2", f"{directory}/1.2/library.so"]
     assert "fix = 1" in query(file, "--provides")
     assert "print('hello')" in query(file, "--scripts")
     assert "CVE-2026-1" in query(file, "--changelog")

@@ -67,11 +67,9 @@ def plugin_pid(zypper: int) -> int:
         for path in Path("/proc").glob("[0-9]*"):
             try:
                 words = (path / "cmdline").read_bytes().split(b"\0")
+                parent = re.search(r"^PPid:\t(\d+)", (path / "status").read_text(), re.MULTILINE)
             except OSError:
                 continue
-            parent = (
-                re.search(r"^PPid:\t(\d+)", (path / "status").read_text(), re.MULTILINE) if words else None
-            )
             if (
                 parent
                 and int(parent[1]) == zypper
