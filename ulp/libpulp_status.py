@@ -54,6 +54,7 @@ NUMBERS: Final = {
     Reason.SECCOMP: 283,  # Page permission error
     Reason.MEMORY_SEALED: 283,
     Reason.NO_MEMORY: errno.ENOMEM,
+    Reason.NO_DESCRIPTOR: 287,  # dlopen() opens a file as well
     Reason.NO_ROOM: errno.ENOMEM,
     Reason.STACK_BUSY: errno.EAGAIN,
     Reason.OUT_OF_ORDER: 273,  # Dependency failure

@@ -229,6 +229,7 @@ REMEDIES = {
     Reason.LOADING: "-r N tries up to N times while the process loads libraries.",
     Reason.ALREADY_TRACED: "Detach the debugger or tracer and try again.",
     Reason.NOT_PERMITTED: "Try again as root.",
+    Reason.NO_DESCRIPTOR: "Raise its limit and try again: prlimit --pid PID --nofile=SOFT:HARD.",
     Reason.SECCOMP: "--disable-seccomp suspends the filter for the change; it needs CAP_SYS_ADMIN.",
     Reason.LOCKED: "Try again when the other ulp has finished, or give it more time with --timeout.",
     Reason.OUT_OF_ORDER: "Revert the later live patch first, or all of them with --revert-all.",

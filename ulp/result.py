@@ -56,6 +56,7 @@ class Reason(enum.StrEnum):
     SECCOMP = "seccomp", "a seccomp filter forbids the system calls that are needed", Outcome.ERROR
     MEMORY_SEALED = "memory-sealed", "the memory cannot be written", Outcome.ERROR
     NO_MEMORY = "no-memory", "the process may map no more memory", Outcome.ERROR
+    NO_DESCRIPTOR = "no-descriptor", "the process may open no more files", Outcome.ERROR
     NO_ROOM = "no-room", "no room near the library", Outcome.ERROR
     STACK_BUSY = "stack-busy", "a thread is inside a function that is to change", Outcome.ERROR
     OUT_OF_ORDER = "out-of-order", "a later live patch stands on this one", Outcome.ERROR

@@ -14,9 +14,10 @@ from collections import Counter
 
 import pytest
 
-from tests.support.livepatches import NEW, OLD, SUCCESS, ULP, Way, ten_functions, trigger
+from tests.support.livepatches import NEW, OLD, SUCCESS, ULP, Way, change, ten_functions, trigger
 from tests.support.strikes import HITS, KILLS, SEED, assert_unharmed, course, masks
 from tests.support.targets import program, running
+from ulp.tracee import Gone
 
 
 @pytest.mark.parametrize("kill", ["tool", "all"])
@@ -75,3 +76,22 @@ def test_the_command_itself_killed(at: str) -> None:
             if chance.random() < 0.5:
                 assert trigger(target, "--revert", container).row["outcome"] == "SUCCESS"
                 assert target.answers(10) == OLD
+
+
+def test_a_thread_that_stays_in_the_injected_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot be stopped any more (frozen): the code stays until it has run through."""
+
+    def gone(*_: object) -> None:
+        raise Gone
+
+    container = ten_functions(200)
+    with running(program("busy"), "nap=300") as target:
+        target.settle()
+        before = masks(target)
+        with monkeypatch.context() as patch:
+            patch.setattr("ulp.engines.direct.inject._Calls._give_back", gone)
+            assert change(target, container)[0] == "ERROR"
+        target.advance()
+        assert trigger(target, container).verdict == SUCCESS
+        assert target.answers(10) == NEW
+        assert_unharmed(target, before)

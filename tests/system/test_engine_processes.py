@@ -320,11 +320,14 @@ def test_zombie() -> None:
         assert said.verdict == ("SKIPPED", "process-gone")
 
 
-def test_no_room_in_the_address_space_left_by_limit() -> None:
-    with running(caller(answers_library()), "memory-limit") as target:
+@pytest.mark.parametrize(
+    ("limit", "reason"), [("memory-limit", "no-memory"), ("file-limit", "no-descriptor")]
+)
+def test_a_limit_of_the_process_leaves_no_room(limit: str, reason: str) -> None:
+    with running(caller(answers_library()), limit) as target:
         before = target.maps()
-        said = trigger(target, ten_functions(200))
-        assert said.verdict == ("ERROR", "no-memory")
+        said = trigger(target, "--timeout", "0.2", ten_functions(200))
+        assert said.verdict == ("ERROR", reason)
         assert said.status != 0
         assert target.answers(10) == OLD
         assert target.maps() == before

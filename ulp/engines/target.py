@@ -43,10 +43,18 @@ def find_target(process: Process, container: Container, linked: Sequence[Object]
 
 
 def placed(unit: Unit, target: Object) -> Unit:
-    """Return a unit with its address: that of the target's symbol where the container leaves it to the name."""
+    """Return a unit with its address: that of the target's symbol where the container leaves it to the name.
+
+    Raises Refusal, also for a name that stands for a choice of functions: who chooses has long chosen.
+    """
+    symbol = target.image.symbols.find(unit.old_name)
+    if symbol is not None and symbol.type == c.STT_GNU_IFUNC:
+        raise Refusal(
+            Reason.FUNCTION_NOT_PATCHABLE,
+            f"{unit.old_name} is a choice of functions (IFUNC) in {target.path}: the container has to name one",
+        )
     if unit.old_address:
         return unit
-    symbol = target.image.symbols.find(unit.old_name)
     if symbol is None:
         raise Refusal(Reason.FUNCTION_NOT_PATCHABLE, f"{target.path} exports no function {unit.old_name}")
     return Unit(old_name=unit.old_name, new_name=unit.new_name, old_address=symbol.value)

@@ -122,6 +122,7 @@ static inline void board_ready(void) {
     if (is_given("seccomp-exec-kill")) filter_call(SYS_mmap, PROT_EXEC, SECCOMP_RET_KILL_PROCESS);
     if (is_given("seccomp-mmap-trap")) filter_call(SYS_mmap, 0, SECCOMP_RET_TRAP);
     if (is_given("seccomp-mask-kill")) filter_call(SYS_rt_sigprocmask, 0, SECCOMP_RET_KILL_THREAD);
+    if (is_given("file-limit") && setrlimit(RLIMIT_NOFILE, &(struct rlimit){0, 0})) die("rlimit");
     if (is_given("memory-limit")) {
         struct rlimit limit;
         long pages = 0;

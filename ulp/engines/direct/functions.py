@@ -56,11 +56,13 @@ class Text:
 
 def functions(container: Container, target: Object, text: Text) -> tuple[Function, ...]:
     """Return the functions that a container replaces; raises Refusal naming the one that cannot be diverted."""
-    found = []
+    found: list[Function] = []
     for unit in container.units:
         unit = placed(unit, target)  # noqa: PLW2901
         size = size_of(unit, target)
         address = target.bias + unit.old_address
+        if any(item.address == address and item.new_name == unit.new_name for item in found):
+            continue  # another name of the same function
         behind = min(_BEHIND, target.bias + segment_end(unit, target) - (address + size))
         try:
             code = text.original(address - BEFORE, BEFORE + size + max(behind, 0))

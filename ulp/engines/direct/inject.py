@@ -36,6 +36,7 @@ _MFD_NOEXEC_SEAL: Final = 8
 _F_ADD_SEALS: Final = 1033
 _SEALS: Final = 0x1 | 0x2 | 0x4 | 0x8  # SEAL, SHRINK, GROW, WRITE
 _THREADS_TO_TRY: Final = 8
+_TOO_MANY_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class Region(NamedTuple):
@@ -91,13 +92,14 @@ def _make(
     size = stub.longest(len(calls), name=len(block.name) if block is not None else 0)
     cave = find_cave(objects, process, size=size)
     thread, begin = _choose_thread(process, calls, cave, suspend_seccomp=suspend_seccomp)
+    work = _Calls(process, thread, cave, block)
     try:
-        _Calls(process, thread, cave, block).make(calls)
+        work.make(calls)
     finally:
         thread.detach()
         pause = time.perf_counter() - begin
-        # nobody is in it any more: the thread has its own registers back
-        process.memory.write(cave, bytes(size))
+        if not work.is_inside:  # else whoever comes next takes it away, when the thread has run through
+            process.memory.write(cave, bytes(size))
     return pause
 
 
@@ -133,6 +135,7 @@ class _Calls:
         self._cave = cave
         self._block = block
         self._undo: list[Call] = []
+        self.is_inside = False  # whether the thread is, or may be, in the code
 
     def make(self, calls: Sequence[Call]) -> None:
         """Make the calls; raises Refusal and PlaceTaken with all of them taken back."""
@@ -143,7 +146,10 @@ class _Calls:
             self._run(self._undo, lambda *_: 0)
         if error == errno.EEXIST:
             raise PlaceTaken
-        reason = Reason.NO_MEMORY if error == errno.ENOMEM else Reason.NOT_PERMITTED
+        if error in _TOO_MANY_FILES:  # one of them may be closed a moment later
+            raise Momentary(Reason.NO_DESCRIPTOR, f"the code cannot be mapped in it: {os.strerror(error)}")
+        # what may not be locked into memory (mlockall(2)) is refused with EAGAIN
+        reason = Reason.NO_MEMORY if error in {errno.ENOMEM, errno.EAGAIN} else Reason.NOT_PERMITTED
         raise Refusal(reason, f"mapping memory in the process failed: {os.strerror(error)}")
 
     def _took(self, call: Call, result: int) -> int:
@@ -199,6 +205,7 @@ class _Calls:
         # a process that has replaced its program meanwhile has other memory: this write fails then
         self._process.memory.write(self._cave, code)
         arch.enter(thread.registers, self._cave + start)
+        self.is_inside = True
         thread.write_registers()
         try:
             thread.set_signal_mask(_ALL_SIGNALS)
@@ -241,6 +248,7 @@ class _Calls:
         # the mask first: if the tool dies in between, the code gives the registers back, and nobody the mask
         thread.set_signal_mask(mask)
         thread.write_registers()
+        self.is_inside = False
 
 
 def _choose_thread(

@@ -28,6 +28,8 @@ int plain(int x) { return x * 7 + 3; }
 static __attribute__((noinline)) int private(int x) { return x * 5 + 1; }
 int caller(int x) { return private(x) + private(x + 1); }
 int other(int x) { return x * 9 + 2; }
+static void *choose(void) { return plain; }
+int choice(int) __attribute__((ifunc("choose")));
 extern const char text[];
 const char text[] = "no code";
 __asm__(".text; .p2align 4; .globl tiny; .type tiny,@function; tiny: ret; .size tiny,.-tiny; ud2; ud2; ud2; ud2\\n"
@@ -144,13 +146,21 @@ def test_the_middle_of_a_function(world: World) -> None:
     assert refused.reason is Reason.FUNCTION_NOT_PATCHABLE and "no function of" in str(refused)
 
 
-def test_the_same_function_twice(world: World) -> None:
-    refused = world.refused("plain", "other", other=world.value("plain")[0])
-    assert (
-        refused.reason is Reason.FUNCTION_NOT_PATCHABLE
-        and "plain" in str(refused)
-        and "other" in str(refused)
-    )
+def test_two_names_of_one_function(world: World) -> None:
+    """One function where both get the same replacement, as an author who knows aliases writes it."""
+    address, _ = world.value("plain")
+    assert [function.name for function in world.find("plain", "other", other=address)] == ["plain"]
+    plain, other = world.units("plain", "other", other=address)
+    container = replace(world.container, units=(plain, other._replace(new_name="newer")))
+    with pytest.raises(Refusal, match="plain and other lie at the same place or overlap") as refused:
+        functions(container, world.target, Text(world.process.memory, ()))
+    assert refused.value.reason is Reason.FUNCTION_NOT_PATCHABLE
+
+
+def test_a_choice_of_functions(world: World) -> None:
+    """Its address is that of the function that chooses, which has run for the last time."""
+    assert "choice is a choice of functions (IFUNC)" in str(world.refused("choice"))
+    assert "choice is a choice of functions (IFUNC)" in str(world.refused("choice", choice=0))
 
 
 @pytest.mark.parametrize("endbr", [False, True])
