@@ -17,7 +17,7 @@ import pytest
 from tests.support.livepatches import NEW, OLD, SUCCESS, ULP, Way, change, ten_functions, trigger
 from tests.support.strikes import HITS, KILLS, SEED, assert_unharmed, course, masks
 from tests.support.targets import program, running
-from ulp.tracee import Gone
+from ulp.tracee import Gone, Thread
 
 
 @pytest.mark.parametrize("kill", ["tool", "all"])
@@ -79,10 +79,13 @@ def test_the_command_itself_killed(at: str) -> None:
 
 
 def test_a_thread_that_stays_in_the_injected_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It cannot be stopped any more (frozen): the code stays until it has run through."""
+    """It can neither be stopped any more (frozen) nor be let go: the code stays until it has run through."""
 
     def gone(*_: object) -> None:
         raise Gone
+
+    def not_yet(_: Thread) -> None:
+        """It goes on when its tracer ends, as a thread in an uninterruptible wait."""
 
     container = ten_functions(200)
     with running(program("busy"), "nap=300") as target:
@@ -90,6 +93,7 @@ def test_a_thread_that_stays_in_the_injected_code(monkeypatch: pytest.MonkeyPatc
         before = masks(target)
         with monkeypatch.context() as patch:
             patch.setattr("ulp.engines.direct.inject._Calls._give_back", gone)
+            patch.setattr(Thread, "detach", not_yet)
             assert change(target, container)[0] == "ERROR"
         target.advance()
         assert trigger(target, container).verdict == SUCCESS

@@ -148,8 +148,9 @@ class _Calls:
             raise PlaceTaken
         if error in _TOO_MANY_FILES:  # one of them may be closed a moment later
             raise Momentary(Reason.NO_DESCRIPTOR, f"the code cannot be mapped in it: {os.strerror(error)}")
-        # what may not be locked into memory (mlockall(2)) is refused with EAGAIN
-        reason = Reason.NO_MEMORY if error in {errno.ENOMEM, errno.EAGAIN} else Reason.NOT_PERMITTED
+        if error == errno.EAGAIN:  # after mlockall(2)
+            raise Refusal(Reason.NO_MEMORY, "it may lock no more memory (RLIMIT_MEMLOCK)")
+        reason = Reason.NO_MEMORY if error == errno.ENOMEM else Reason.NOT_PERMITTED
         raise Refusal(reason, f"mapping memory in the process failed: {os.strerror(error)}")
 
     def _took(self, call: Call, result: int) -> int:
