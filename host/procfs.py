@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from host.errors import Error, ExitStatus
+
 # include/linux/sched.h: tasks that never run code of the process they are listed in
 _PF_IO_WORKER = 0x00000010
 _PF_USER_WORKER = 0x00004000
@@ -79,8 +81,19 @@ def parse_maps(text: bytes) -> tuple[Mapping, ...]:
     return tuple(mappings)
 
 
+def no_proc() -> Error:
+    """Return the error of a machine, or chroot, that shows no processes, or those of others than ours."""
+    return Error(
+        "processes cannot be looked up, /proc is not there",
+        hint="Mount it: mount -t proc proc /proc",
+        status=ExitStatus.UNAVAILABLE,
+    )
+
+
 def pids() -> list[int]:
-    """Return the process ids under /proc, ascending."""
+    """Return the process ids under /proc, ascending; raises Error where it is not there: an empty list would lie."""
+    if not os.path.exists("/proc/self"):
+        raise no_proc()
     return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
 
 

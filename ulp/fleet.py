@@ -28,12 +28,6 @@ class Survey(NamedTuple):
 
 def _selectable(settings: Settings) -> list[int]:
     """Return the processes that are meant when none is named."""
-    if not os.path.isdir("/proc/self"):
-        raise Error(
-            "/proc is not mounted, so no process can be seen",
-            hint="Mount it: mount -t proc proc /proc",
-            status=ExitStatus.UNAVAILABLE,
-        )
     own = {os.getpid(), *(() if settings.patch_process_one else (1,))}
     return [pid for pid in procfs.pids() if pid not in own]
 

@@ -146,7 +146,9 @@ def processes(
     owned = _owner_filter(users) if users else None
     if patterns or not words:
         matchers = {pattern: _matcher(pattern) for pattern in patterns}
-        for pid in _pids():
+        for pid in procfs.pids():
+            if pid == os.getpid():
+                continue
             names = _names(pid)
             hits = [pattern for pattern, match in matchers.items() if any(map(match, names))]
             patterns.update(dict.fromkeys(hits, True))
@@ -167,7 +169,7 @@ def _existing(word: str, *, readable: bool) -> int:
         leader = int(procfs.status(pid)["Tgid"])
     except (OSError, KeyError) as error:
         if not os.path.exists("/proc/self"):
-            raise _no_proc() from error
+            raise procfs.no_proc() from error
         if _hidden(pid):
             raise _not_ours(pid) from error
         raise NoInputError(f"there is no process {word}") from error
@@ -196,25 +198,6 @@ def _hidden(pid: int) -> bool:
 
 def _not_ours(pid: int) -> NotPermittedError:
     return NotPermittedError(f"process {pid} may not be looked at by this user", hint="Try again as root.")
-
-
-def _no_proc() -> Error:
-    return Error(
-        "processes cannot be looked up, /proc is not there",
-        hint="Mount it: mount -t proc proc /proc",
-        status=ExitStatus.UNAVAILABLE,
-    )
-
-
-def _pids() -> Iterator[int]:
-    own = os.getpid()
-    try:
-        numbers = procfs.pids()
-    except OSError as error:
-        raise _no_proc() from error
-    if own not in numbers:
-        raise _no_proc()
-    return (pid for pid in numbers if pid != own)
 
 
 def _names(pid: int) -> set[str]:

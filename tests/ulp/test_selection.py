@@ -275,12 +275,14 @@ def test_users_by_name_pattern_and_number() -> None:
 
 
 @needs_root
-@pytest.mark.parametrize("word", ["1", "init"])
-def test_no_proc(word: str) -> None:
+@pytest.mark.parametrize(
+    "call", ['selection.processes(["1"])', 'selection.processes(["init"])', "holdings.applied()"]
+)
+def test_no_proc(call: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
-        "from ulp.selection import processes\nfrom host.errors import Error\n"
-        f"try: processes([{word!r}])\nexcept Error as error: print(int(error.status), error)"
+        "from ulp import holdings, selection\nfrom host.errors import Error\n"
+        f"try: {call}\nexcept Error as error: print(int(error.status), error)"
     )
     script = f"mount -t tmpfs none /proc && exec {sys.executable} -c '{code.replace(chr(39), chr(34))}'"
     done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=20)
