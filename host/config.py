@@ -39,6 +39,8 @@ class Config:
     consistency: str = "default"  # or "strict"
     tries: int = 100  # stops that may find a thread inside of a function, per process
     timeout: float = 30.0  # seconds, per process
+    # [trust]
+    signature: bool = False  # whether a package's signature must hold for its live patches to be applied
     # [kernel]
     transition: float = (
         90.0  # seconds that the report waits for a kernel live patch to be in effect everywhere
@@ -50,6 +52,7 @@ class Config:
 _SECTIONS: dict[str, tuple[str, ...]] = {
     "plugin": ("enabled", "wait", "terminal"),
     "patch": ("process-one", "consistency", "tries", "timeout"),
+    "trust": ("signature",),
     "kernel": ("transition",),
     "report": ("keep",),
 }

@@ -40,9 +40,14 @@ def open_regular(path: str) -> int:
 
 def read_regular(path: str, *, limit: int) -> bytes:
     """Return the contents of a regular file of at most ``limit`` bytes; raises as ``open_regular`` does."""
+    return read_descriptor(path, open_regular(path), limit=limit)
+
+
+def read_descriptor(path: str, descriptor: int, *, limit: int) -> bytes:
+    """Return what a descriptor of a regular file gives, and close it; ``path`` is for what is raised: BadDataError."""
     try:
-        with open(open_regular(path), "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size  # a hint: a file of /proc has 0, others may grow
+        with open(descriptor, "rb", buffering=0) as file:
+            size = os.fstat(descriptor).st_size  # a hint: a file of /proc has 0, others may grow
             data = file.read(size + 1) if size <= limit else None
             while data is not None and len(data) <= limit and (more := file.read(1 << 16)):
                 data += more

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 # PGPHASHALGO_* of rpm's rpmpgp.h: the numbers that FILEDIGESTALGO holds (RFC 4880, 9.4)
 _ALGORITHMS = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224"}
+_SIGNATURES = (
+    "rsaheader",
+    "dsaheader",
+    "openpgp",
+)  # of the header, the last from rpm 6 on (docs/manual/tags.md)
 _MD5 = 1  # what a package without the tag uses
 
 
@@ -33,11 +38,12 @@ class DatabaseError(Error):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class File:
-    """A regular file of a package, as the package says it should be."""
+    """A regular file or a symbolic link of a package, as the package says it should be."""
 
     path: str  # as seen inside of the root
     digest: str  # hexadecimal; "" where the package has none
     algorithm: str  # a name that hashlib knows
+    link: str = ""  # where a symbolic link leads
 
     def matches(self, content: bytes) -> bool:
         """Tell whether this is what the package put there."""
@@ -60,6 +66,46 @@ def installed(names: Iterable[str], *, root: str = "/") -> tuple[Package, ...]:
         return tuple(
             _package(header) for name in dict.fromkeys(names) for header in database.dbMatch("name", name)
         )
+
+
+def matching(patterns: Iterable[str], *, root: str = "/") -> dict[str, tuple[Package, ...]]:
+    """Return the installed packages whose names match patterns as fnmatch(3) knows them; raises DatabaseError."""
+    rpm = _binding()
+    found: dict[str, tuple[Package, ...]] = {}
+    with opened(root) as database:
+        for pattern in dict.fromkeys(patterns):
+            headers = database.dbMatch()
+            headers.pattern("name", rpm.RPMMIRE_GLOB, pattern)
+            found[pattern] = tuple(map(_package, headers))
+    return found
+
+
+def unowned(paths: Iterable[str], *, root: str = "/") -> list[str]:
+    """Return those of some paths, as seen inside the root, that no installed package has; raises DatabaseError."""
+    with opened(root) as database:
+        return [path for path in paths if not any(database.dbMatch("basenames", path))]
+
+
+def signature_problems(names: Iterable[str], *, root: str = "/") -> dict[tuple[str, str], str]:
+    """Say of the installed packages with these names why what rpm knows of them is not what a known key signed.
+
+    The keys are the root's own (``rpm --import``). Returns sentences by name and EVR; raises DatabaseError.
+    """
+    rpm = _binding()
+    problems: dict[tuple[str, str], str] = {}
+    with opened(root) as database:
+        checking = rpm.TransactionSet(root, 0)
+        for header in [each for name in dict.fromkeys(names) for each in database.dbMatch("name", name)]:
+            key = text(header["name"]), text(header["evr"])
+            if not any(_has(header, tag) for tag in _SIGNATURES):
+                problems[key] = f"{key[0]} {key[1]} is not signed"
+                continue
+            try:
+                checking.hdrCheck(header.unload())
+            except rpm.error as error:
+                why = str(error).strip().partition("\n")[0]
+                problems[key] = f"the signature of {key[0]} {key[1]} does not hold: {why}"
+    return problems
 
 
 def compare(left: str, right: str) -> int:
@@ -111,12 +157,21 @@ def opened(root: str, *, loud: bool = False) -> Iterator[rpm.TransactionSet]:
         raise DatabaseError(f"the rpm database in {path} cannot be read: {error}", hint=hint) from error
 
 
+def _has(header: rpm.hdr, tag: str) -> bool:
+    try:
+        return bool(header[tag])
+    except (KeyError, ValueError):  # a tag that this rpm does not know yet
+        return False
+
+
 def _package(header: rpm.hdr) -> Package:
     algorithm = _ALGORITHMS.get(header["filedigestalgo"] or _MD5, "")
     files = tuple(
-        File(path=text(path), digest=digest if algorithm else "", algorithm=algorithm)
-        for path, digest in zip(header["filenames"], header["filedigests"], strict=False)
-        if digest  # directories, links and ghosts have none
+        File(path=text(path), digest=digest if algorithm else "", algorithm=algorithm, link=text(link))
+        for path, digest, link in zip(
+            header["filenames"], header["filedigests"], header["filelinktos"], strict=False
+        )
+        if digest or link  # directories and ghosts have neither
     )
     return Package(
         name=text(header["name"]), evr=text(header["evr"]), arch=text(header["arch"]), files=files

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import klp.cli
 import ulp.cli
 import zypp_plugin.cli
-from host import config, sysconfig
+from host import config, exclusions, sysconfig
 from host.arguments import Parser
 from host.command_line import load
 from klp import sysfs
@@ -134,6 +134,10 @@ PROGRAMS = (
             (f"/{archive.DIRECTORIES[0]}/", f"The reports; {archive.LAST} is the newest."),
             (f"/{archive.DIRECTORIES[1]}/", "The reports since the last boot that found no room there."),
             _CONFIGURATION,
+            (
+                f"/{exclusions.DIRECTORY}/*.conf",
+                "Processes and packages that are left out: lines such as user = oracle or unit = postgresql*.service.",
+            ),
             (f"/{sysconfig.LIVEPATCHING}", "Packages whose live patches are not to be applied."),
             ("/var/log/zypper.log", "What the commit plugin had to say."),
             _DOCUMENTS,

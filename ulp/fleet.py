@@ -37,17 +37,19 @@ def change(
     *,
     settings: Settings,
     pids: Sequence[int] | None = None,
+    exempt: Callable[[int], str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
     """Make changes, each in a stop of its own, in the processes that they concern.
 
     Without ``pids`` that is every process except this one, kernel threads and, unless configured, process 1.
+    ``exempt`` says of a process that is concerned why it is to be left out, "" if it is not; it must not raise.
     ``on_progress`` is told how many of how many processes are done. Raises Error where nothing can be done at all.
     """
     results: dict[int, list[Result]] = {}
     unseen: set[int] = set()
     done = 0
-    work = _Work(changes, settings, named=pids is not None)
+    work = _Work(changes, settings, named=pids is not None, exempt=exempt)
     chosen = list(pids) if pids is not None else _selectable(settings)
     for _ in range(_ROUNDS):
         total = done + len(chosen)
@@ -86,10 +88,18 @@ def change(
 class _Work:
     """What a surgeon does with one process; it lives in the child."""
 
-    def __init__(self, changes: Sequence[Change], settings: Settings, *, named: bool) -> None:
+    def __init__(
+        self,
+        changes: Sequence[Change],
+        settings: Settings,
+        *,
+        named: bool,
+        exempt: Callable[[int], str] | None,
+    ) -> None:
         self._changes = changes
         self._settings = settings
         self._named = named
+        self._exempt = exempt
         self._engines = Engines(cancelled=surgeon.abandoned)
         self._builds = Builds()
         self._wanted = {change.apply.build_id for change in changes if change.apply is not None}
@@ -132,6 +142,9 @@ class _Work:
             other = any(path.removesuffix(b" (deleted)").endswith(b"/" + name) for path in builds.values())
             if not other and b".so" in maps:
                 return self._answer(pid, change, Reason.NO_SUCH_LIBRARY)
+        why = self._exempt(pid) if self._exempt is not None else ""
+        if why:
+            return self._answer(pid, change, Reason.EXCLUDED)._replace(detail=why)
         return self._engines.change(pid, change, self._settings, maps)
 
     @staticmethod

@@ -41,6 +41,7 @@ NUMBERS: Final = {
     Reason.KERNEL_THREAD: 0,
     Reason.PROCESS_GONE: 0,
     Reason.PROCESS_ONE: 0,
+    Reason.EXCLUDED: 0,
     Reason.DISABLED: 280,  # Livepatching blocked by user request
     Reason.NO_LIBPULP: 0,
     Reason.LOADED_TWICE: errno.EINVAL,

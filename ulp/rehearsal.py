@@ -25,9 +25,13 @@ _NOT_CONCERNED: Final = frozenset(
 
 
 def rehearse(
-    rows: Sequence[Row], *, patch_process_one: bool, on_progress: Callable[[int, int], None] | None = None
+    rows: Sequence[Row],
+    *,
+    patch_process_one: bool,
+    exempt: Callable[[int], str] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Row, ...]:
-    """Return the rows with the reasons why the fix is missing.
+    """Return the rows with the reasons why the fix is missing; ``exempt`` as in ulp.fleet.change.
 
     Rows of processes that have ended, or that run another program by now, are gone.
     """
@@ -39,6 +43,7 @@ def rehearse(
             [Change(apply=container, revert_target=True)],
             settings=Settings(dry_run=True, timeout=_TIMEOUT, patch_process_one=patch_process_one),
             pids=[row.pid for row in waiting if row.build_id == container.build_id],
+            exempt=exempt,
             on_progress=on_progress,
         )
         answers.update(((result.pid, container.build_id), result) for result in survey.results)

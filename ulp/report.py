@@ -234,6 +234,8 @@ REMEDIES = {
     Reason.LOCKED: "Try again when the other ulp has finished, or give it more time with --timeout.",
     Reason.OUT_OF_ORDER: "Revert the later live patch first, or all of them with --revert-all.",
     Reason.PROCESS_ONE: "With process-one = yes under [patch] in /etc/zypp-livepatch.conf process 1 is patched, too.",
+    Reason.EXCLUDED: "Files in /etc/zypp-livepatch/exclude.d leave processes out of what is automatic; "
+    "'ulp trigger' patches them.",
     Reason.DISABLED: "'ulp set_patchable -p PID enable' lets the process take live patches again.",
     Reason.NOT_RUNNING: "Let the process run (thaw its control group) and try again.",
 }

@@ -42,6 +42,7 @@ class Reason(enum.StrEnum):
     KERNEL_THREAD = "kernel-thread", "kernel thread", Outcome.SKIPPED
     PROCESS_GONE = "process-gone", "the process has ended", Outcome.SKIPPED
     PROCESS_ONE = "process-one", "process 1 is left out unless configured", Outcome.SKIPPED
+    EXCLUDED = "excluded", "left out on the administrator's request", Outcome.SKIPPED
     DISABLED = "disabled", "Livepatching blocked by user request", Outcome.SKIPPED
     NO_LIBPULP = "no-libpulp", "Libpulp not found in target process", Outcome.SKIPPED
 

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 from host import rpmdb
 from host.errors import BadDataError, Error
 from host.sysconfig import Livepatching, When, variable_for
-from ulp.installed import DIRECTORY, number
+from ulp import trust
+from ulp.installed import containers_of, number
 from zypp_plugin.report import ContainerRow, PackageRow, Use
 from zypp_plugin.transaction import USERSPACE
 
 if TYPE_CHECKING:
-    from host.rpmdb import File, Package
+    from host.exclusions import Exclusions
+    from host.rpmdb import Package
     from ulp.container import Container
     from zypp_plugin.job import Job, PackageStep
 
@@ -37,13 +39,17 @@ class Selection:
     problems: tuple[str, ...]
 
 
-def select(job: Job, *, sysconfig: Livepatching) -> Selection:
-    """Read the user-space packages of a job as they are installed now.
+def select(
+    job: Job, *, sysconfig: Livepatching, exclusions: Exclusions, signatures: bool = False
+) -> Selection:
+    """Read the user-space packages of a job as they are installed now; ``signatures`` have to hold if wanted.
 
     Raises DatabaseError; a package or container that cannot be used is no error but a row that says so.
     """
     steps = _one_each([step for step in job.steps if step.kind == USERSPACE])
-    installed = rpmdb.installed([step.name for step in steps], root=job.root)
+    names = [step.name for step in steps]
+    installed = rpmdb.installed(names, root=job.root)
+    distrust = rpmdb.signature_problems(names, root=job.root) if signatures else {}
     problems: list[str] = list(sysconfig.problems)
     rows: list[PackageRow] = []
     chosen: dict[str, Container] = {}
@@ -56,11 +62,16 @@ def select(job: Job, *, sysconfig: Livepatching) -> Selection:
         variable = variable_for(package.name)
         when, problem = sysconfig.when(variable)
         problems += [problem] if problem else []
-        found, containers = _read_all(package, root=job.root)
+        found, containers = _read_all(
+            package, root=job.root, distrust=distrust.get((package.name, package.evr), "")
+        )
+        why = exclusions.package(package.name)
+        note = f"{package.name} patches no process: {why}"
         if when is When.NEVER:
             why = f"{variable}=never"
+            note = f"{why} in /etc/sysconfig/livepatching: {package.name} patches no process"
+        if why:
             found = [replace(each, use=Use.LEFT_OUT, why=why) for each in found]
-            note = f"{variable}=never in /etc/sysconfig/livepatching: {package.name} patches no process"
             row = replace(row, notes=(note, *row.notes))
         else:
             chosen |= containers
@@ -151,15 +162,18 @@ def _one_each(steps: Sequence[PackageStep]) -> list[PackageStep]:
     return list(chosen.values())
 
 
-def _read_all(package: Package, *, root: str) -> tuple[list[ContainerRow], dict[str, Container]]:
-    """Read the containers that belong to a package; the paths in the rows are those inside of the root."""
+def _read_all(
+    package: Package, *, root: str, distrust: str
+) -> tuple[list[ContainerRow], dict[str, Container]]:
+    """Read a package's containers, refuse all with ``distrust`` if there is any; paths are those inside the root."""
     rows: list[ContainerRow] = []
     containers: dict[str, Container] = {}
-    for file in package.files:
-        if not (file.path.startswith(f"/{DIRECTORY}/{package.name}/") and file.path.endswith(".so")):
-            continue
+    found = list(trust.files(package))
+    for file in found:
         try:
-            container = _read(file, root)
+            if distrust:
+                raise BadDataError(distrust)
+            container = trust.read(file, root=root)
         except Error as error:
             rows.append(ContainerRow(path=file.path, use=Use.REFUSED, why=error.sentence))
             continue
@@ -173,23 +187,10 @@ def _read_all(package: Package, *, root: str) -> tuple[list[ContainerRow], dict[
                 labels=container.labels,
             )
         )
+    strange = set(containers_of(package.name, root=root)) - {file.path for file in package.files}
+    for path in rpmdb.unowned(sorted(strange), root=root):
+        rows.append(ContainerRow(path=path, use=Use.REFUSED, why="no installed package has put it there"))
     return rows, containers
-
-
-def _read(file: File, root: str) -> Container:
-    """Read one container; raises Error where it is damaged, hostile, gone, or not what the package has."""
-    from host.files import read_regular
-    from ulp import container
-
-    path = os.path.join(root, file.path.lstrip("/"))
-    image = read_regular(path, limit=container.SIZE_LIMIT)
-    if not file.matches(image):
-        raise BadDataError(
-            f"{file.path} is not what its package put there", hint="'rpm -V' compares a package"
-        )
-    parsed = container.parse(image, path=path)
-    container.verify(parsed)
-    return parsed
 
 
 def _rank(packages: list[PackageRow]) -> list[PackageRow]:

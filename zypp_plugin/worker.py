@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from host import config, sysconfig
+from host import config, exclusions, sysconfig
 from host.errors import Error, ExitStatus
 from zypp_plugin import journal
 from zypp_plugin.archive import Archive, file_name, this_worker
@@ -71,6 +71,7 @@ class Worker:
         )
         self._archive = Archive(name=file_name(self._report), keep=self._config.keep)
         self._kernel: Kernel | None = None
+        self._exclusions = exclusions.Exclusions()
         self._next_save = 0.0
 
     def run(self) -> int:
@@ -93,7 +94,10 @@ class Worker:
     def _prepare(self) -> tuple[Container, ...]:
         """Find out what is installed and which containers are to be applied; raises Error."""
         levers = sysconfig.read_livepatching()
-        chosen = select(self._job, sysconfig=levers)
+        self._exclusions = exclusions.load()
+        chosen = select(
+            self._job, sysconfig=levers, exclusions=self._exclusions, signatures=self._config.signature
+        )
         self._kernel = read_packages(self._job, sysconfig=levers)
         self._update(
             packages=(*chosen.packages, *self._kernel.packages),
@@ -117,6 +121,7 @@ class Worker:
                 timeout=self._config.timeout,
                 patch_process_one=self._config.process_one,
             ),
+            exempt=self._exclusions.process,
             on_progress=self._progress,
         )
         results = [*survey.results, *self._process_one(containers)]

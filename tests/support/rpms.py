@@ -22,6 +22,8 @@ class Spec:
     epoch: int = 0
     files: Mapping[str, Path] = field(default_factory=dict)
     directories: Sequence[str] = ()  # that the package owns
+    links: Mapping[str, str] = field(default_factory=dict)  # symbolic links: path -> where they lead
+    modes: Mapping[str, int] = field(default_factory=dict)  # of files, where not 0o755
     tags: Sequence[str] = ()  # further lines of the preamble
     scripts: Mapping[str, str] = field(default_factory=dict)  # "post -p <lua>": text
     changelog: str = ""
@@ -115,10 +117,13 @@ def _text(spec: Spec) -> str:
             "mkdir -p %{buildroot}",
             *(f"mkdir -p '%{{buildroot}}{path}'" for path in spec.directories),
             *install,
+            *(f"mkdir -p $(dirname '%{{buildroot}}{path}')" for path in spec.links),
+            *(f"ln -s '{target}' '%{{buildroot}}{path}'" for path, target in spec.links.items()),
             *scripts,
             "%files",
             *(f'%dir "{path}"' for path in spec.directories),
-            *(f'"{path}"' for path in spec.files),
+            *(f'%attr({spec.modes.get(path, 0o755):o}, root, root) "{path}"' for path in spec.files),
+            *(f'"{path}"' for path in spec.links),
             *(["%changelog", spec.changelog] if spec.changelog else []),
             "",
         ]

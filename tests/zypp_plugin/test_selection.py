@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from host.exclusions import Exclusions, Rule
 from host.rpmdb import Package
 from host.sysconfig import Livepatching
 from tests.support import rpmroot, rpms
 from tests.support.containers import build_container, build_library
+from tests.support.signing import Signing
 from zypp_plugin.job import Job, PackageStep
 from zypp_plugin.report import Use
 from zypp_plugin.selection import Selection, describe, select, with_users
@@ -47,9 +52,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def install(tmp_path: Path) -> Install:
     """Installs packages under a root, which is returned."""
 
-    def work(*specs: rpms.Spec) -> Path:
+    def work(*specs: rpms.Spec, sign: Callable[[list[Path]], None] = lambda _: None) -> Path:
         root = tmp_path / "root"
         built = rpms.build(specs, into=tmp_path / "out", work=tmp_path / "build")
+        sign(built)
         rpmroot.create(root)
         words = ["rpm", f"--root={root}", "--upgrade", "--nodeps", "--noscripts", "--nosignature"]
         subprocess.run([*words, *built], check=True, capture_output=True)
@@ -58,11 +64,22 @@ def install(tmp_path: Path) -> Install:
     return work
 
 
-def chosen(root: Path, *names: str, sysconfig: Livepatching | None = None) -> Selection:
+def chosen(
+    root: Path,
+    *names: str,
+    sysconfig: Livepatching | None = None,
+    exclusions: Exclusions | None = None,
+    signatures: bool = False,
+) -> Selection:
     steps = tuple(
         PackageStep(name=name, kind=USERSPACE, action="+", stage="ok", evr="1-1") for name in names
     )
-    return select(Job(root=str(root), zypper=1, steps=steps), sysconfig=sysconfig or Livepatching())
+    return select(
+        Job(root=str(root), zypper=1, steps=steps),
+        sysconfig=sysconfig or Livepatching(),
+        exclusions=exclusions or Exclusions(),
+        signatures=signatures,
+    )
 
 
 def applied(selection: Selection) -> list[str]:
@@ -75,6 +92,15 @@ def applied(selection: Selection) -> list[str]:
     ]
     assert sorted(names) == sorted(rows)
     return sorted(names)
+
+
+def refused(selection: Selection) -> dict[str, str]:
+    return {
+        Path(row.path).name: row.why
+        for package in selection.packages
+        for row in package.containers
+        if row.use is Use.REFUSED
+    }
 
 
 def test_the_highest_number_of_each_build(install: Install, files: dict[str, Path]) -> None:
@@ -107,7 +133,7 @@ def test_files_elsewhere_or_of_nobody_are_not_applied(install: Install, files: d
     stranger.write_bytes(files["liba_old_livepatch2.so"].read_bytes())
     selection = chosen(root, "a-livepatches")
     assert applied(selection) == []
-    assert selection.packages[0].notes == ("a-livepatches 1-1 contains no live patch",)
+    assert refused(selection) == {stranger.name: "no installed package has put it there"}
 
 
 def test_what_is_not_as_the_package_has_it(install: Install, files: dict[str, Path]) -> None:
@@ -119,11 +145,111 @@ def test_what_is_not_as_the_package_has_it(install: Install, files: dict[str, Pa
     (place / "liba_old_livepatch2.so").unlink()
     selection = chosen(root, "a-livepatches")
     assert applied(selection) == ["liba_old_livepatch1.so"]
-    refused = {
-        Path(row.path).name: row.why for row in selection.packages[0].containers if row.use is Use.REFUSED
+    why = refused(selection)
+    assert "is not what its package put there" in why["liba_old_livepatch10.so"]
+    assert "No such file" in why["liba_old_livepatch2.so"]
+
+
+def test_a_package_that_ships_what_is_no_live_patch_to_trust(
+    install: Install, files: dict[str, Path]
+) -> None:
+    place = "/usr/lib64/a-livepatches"
+    good, setuid, group, others = (
+        f"{place}/{name}_livepatch1.so" for name in ("good", "setuid", "group", "others")
+    )
+    container = files["liba_old_livepatch1.so"]
+    root = install(
+        rpms.Spec(
+            name="a-livepatches",
+            files={**dict.fromkeys((good, setuid, group, others), container), "/usr/lib64/x.so": container},
+            modes={good: 0o644, setuid: 0o4755, group: 0o664, others: 0o646},
+            links={
+                f"{place}/out.so": "../x.so",
+                f"{place}/absolute.so": "/etc/passwd",
+                f"{place}/in.so": "good_livepatch1.so",
+            },
+        )
+    )
+    selection = chosen(root, "a-livepatches")
+    assert applied(selection) == ["good_livepatch1.so"]
+    why = refused(selection)
+    assert why.keys() == {Path(path).name for path in (setuid, group, others)} | {"out.so", "absolute.so"}
+    assert "is setuid (mode 4755)" in why["setuid_livepatch1.so"]
+    assert "can be written by its group (mode 0664)" in why["group_livepatch1.so"]
+    assert "can be written by others (mode 0646)" in why["others_livepatch1.so"]
+    assert "is a symbolic link" in why["out.so"] and "is a symbolic link" in why["absolute.so"]
+
+
+def test_who_else_could_have_written_it(install: Install, files: dict[str, Path]) -> None:
+    root = install(rpms.livepatch_spec("a-livepatches", [files["liba_old_livepatch1.so"]]))
+    place = root / "usr/lib64/a-livepatches"
+    name = "liba_old_livepatch1.so"
+    os.chown(place / "1" / name, 1000, 0)
+    assert "belongs to user 1000, not to root" in refused(chosen(root, "a-livepatches"))[name]
+    os.chown(place / "1" / name, 0, 0)
+    (place / "1").chmod(0o777)
+    assert f"{place}/1 can be written by others" in refused(chosen(root, "a-livepatches"))[name]
+    (place / "1").chmod(0o755)
+    assert applied(chosen(root, "a-livepatches")) == [name]
+    (place / "1").rename(root / "elsewhere")
+    (place / "1").symlink_to(root / "elsewhere")
+    assert f"{place}/1 is a symbolic link" in refused(chosen(root, "a-livepatches"))[name]
+
+
+def test_what_was_checked_is_what_is_applied(install: Install, files: dict[str, Path]) -> None:
+    """The file is replaced all the time: what is chosen is the package's content, or nothing."""
+    good, bad = files["liba_old_livepatch1.so"], files["liba_old_livepatch2.so"]
+    root = install(rpms.livepatch_spec("a-livepatches", [good]))
+    path = root / "usr/lib64/a-livepatches/1" / good.name
+    contents = [good.read_bytes(), bad.read_bytes()]
+    stop = threading.Event()
+
+    def replace_it() -> None:
+        for content in itertools.cycle(contents):
+            draft = path.with_suffix(".draft")
+            draft.write_bytes(content)
+            draft.rename(path)
+            if stop.is_set():
+                return
+
+    thread = threading.Thread(target=replace_it)
+    thread.start()
+    try:
+        outcomes = set()
+        for _ in range(60):
+            selection = chosen(root, "a-livepatches")
+            outcomes |= {container.image for container in selection.containers}
+    finally:
+        stop.set()
+        thread.join()
+    assert outcomes <= {contents[0]}
+
+
+def test_signatures(install: Install, files: dict[str, Path], tmp_path: Path) -> None:
+    signing = Signing(tmp_path / "gnupg")
+    specs = [rpms.livepatch_spec(f"{name}-livepatches", [files["liba_old_livepatch1.so"]]) for name in "ab"]
+    root = install(*specs, sign=lambda built: signing.sign(built[0]))
+    names = [spec.name for spec in specs]
+    assert applied(chosen(root, "a-livepatches")) == ["liba_old_livepatch1.so"]
+    unknown = refused(chosen(root, *names[:1], signatures=True))
+    assert unknown == {
+        "liba_old_livepatch1.so": "the signature of a-livepatches 1-1 does not hold: public key not available"
     }
-    assert "is not what its package put there" in refused["liba_old_livepatch10.so"]
-    assert "No such file" in refused["liba_old_livepatch2.so"]
+    signing.trust(root)
+    assert applied(chosen(root, "a-livepatches", signatures=True)) == ["liba_old_livepatch1.so"]
+    assert refused(chosen(root, "b-livepatches", signatures=True)) == {
+        "liba_old_livepatch1.so": "b-livepatches 1-1 is not signed"
+    }
+
+
+def test_a_package_that_is_excluded(install: Install, files: dict[str, Path]) -> None:
+    root = install(rpms.livepatch_spec("a-livepatches", [files["liba_old_livepatch1.so"]]))
+    rule = Rule(kind="package", pattern="a-*", file="/etc/x.conf", line=3)
+    selection = chosen(root, "a-livepatches", exclusions=Exclusions(rules=(rule,)))
+    assert applied(selection) == []
+    assert selection.packages[0].notes == (
+        "a-livepatches patches no process: left out by /etc/x.conf, line 3: package = a-*",
+    )
 
 
 @pytest.mark.parametrize(

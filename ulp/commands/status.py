@@ -41,6 +41,7 @@ from ulp.coverage import Judge, LivePatch, Question, Row, fixes, live_patches
 from ulp.verdict import Verdict
 
 if TYPE_CHECKING:
+    from host.exclusions import Exclusions
     from ulp.container import Container
 
 
@@ -126,7 +127,8 @@ def _look(
 
     with progress("Looking at processes") as update:
         patch_process_one = _patch_process_one(rows)
-        rows = rehearse(rows, patch_process_one=patch_process_one, on_progress=update)
+        exempt = _exclusions().process
+        rows = rehearse(rows, patch_process_one=patch_process_one, exempt=exempt, on_progress=update)
     return patches, rows, unseen
 
 
@@ -147,6 +149,19 @@ def _patch_process_one(rows: Sequence[Row]) -> bool:
     from host import config
 
     return config.load().process_one
+
+
+def _exclusions() -> Exclusions:
+    """Return what the administrator leaves out; what is wrong with that is told, and no reason to say nothing else."""
+    from host import exclusions
+
+    try:
+        return exclusions.load()
+    except Error as error:
+        print(
+            f"ulp: {sanitize(error.sentence)}; live patches are not applied automatically", file=sys.stderr
+        )
+        return exclusions.Exclusions()
 
 
 def _print_text(options: argparse.Namespace, verdict: Verdict) -> None:
