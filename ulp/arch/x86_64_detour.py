@@ -100,17 +100,33 @@ def choose(code: bytes, *, address: int, size: int) -> Site:
         raise CannotDivert("another tool has diverted it (libpulp does it like that)")
     if pad == b"\x90" * PAD and body[skip : skip + 2] in _NOPS:
         return Site(address=address - PAD, size=PAD + skip + 2, entry=address + skip, pad=True)
+    if not size:
+        raise CannotDivert("its length is in no table, so what a detour would cover is not known")
     room = _room(body, address=address, size=size)
     problem = ""
     for start in (skip, 0) if skip else (0,):
         if start + _JUMP > room:
             continue
-        problem = _branch_into(body[:size], address=address, first=start + 1, last=start + _JUMP - 1)
+        problem = _breakpoint_in(body[:size], start, start + _JUMP) or _branch_into(
+            body[:size], address=address, first=start + 1, last=start + _JUMP - 1
+        )
         if not problem:
             return Site(address=address + start, size=_JUMP, entry=address + start, pad=False)
     if problem:
         raise CannotDivert(problem)
     raise CannotDivert(f"it has {size} bytes, a detour needs {_JUMP}", too_short=True)
+
+
+def _breakpoint_in(body: bytes, start: int, end: int) -> str:
+    """Return a sentence when a breakpoint instruction begins between two offsets, else "".
+
+    Whoever takes it away later would put the old byte into the detour, and a revert would bring it back.
+    """
+    if _BREAKPOINT in body[start:end]:
+        for offset, _, mnemonic, _ in _decoded(body[start:], start):
+            if offset < end and mnemonic == "int3":
+                return "there is a breakpoint in its first bytes (a debugger or a uprobe)"
+    return ""
 
 
 def _room(body: bytes, *, address: int, size: int) -> int:

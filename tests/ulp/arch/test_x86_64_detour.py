@@ -151,11 +151,16 @@ def test_addresses_where_nobody_may_go_on() -> None:
     assert list(inside(100, pad=True)) == [101]
 
 
-@pytest.mark.parametrize("size", range(5))
+@pytest.mark.parametrize("size", range(1, 5))
 def test_too_short(size: int) -> None:
-    body = (b"\x50" * 4)[: max(size - 1, 0)] + RET if size else b""
+    body = (b"\x50" * 4)[: size - 1] + RET
     error = refused(body)
     assert error.too_short and str(error) == f"it has {size} bytes, a detour needs 5"
+
+
+def test_of_unknown_length() -> None:
+    error = refused(b"", address=BASE + 4, behind=b"\x90" * 32)
+    assert not error.too_short and "its length is in no table" in str(error)
 
 
 @pytest.mark.parametrize("filler", FILLERS, ids=bytes.hex)
@@ -194,11 +199,16 @@ def test_whatever_the_bytes_are(body: bytes, size: int, offset: int, before: byt
 @pytest.mark.parametrize(
     ("before", "body"),
     [(b"", b"\xcc" + answering(1)), (b"", ENDBR + b"\xcc" + answering(1)), (b"", b"\xcc\x0f\x1e\xfa" + answering(1)),
+     (b"", b"\x55\xcc\x89\xe5" + answering(1)), (b"", b"\x55\x48\x89\xe5\xcc" + answering(1)),
      (NOPS, b"\xcc\x90" + answering(1)), (NOPS, ENDBR + b"\xcc\x90" + answering(1))],
 )  # fmt: skip
 def test_a_breakpoint_belongs_to_somebody_else(before: bytes, body: bytes) -> None:
     error = refused(body, before=before)
     assert "breakpoint" in str(error) and not error.too_short
+
+
+def test_what_only_looks_like_a_breakpoint() -> None:
+    assert chosen(b"\x01\xcc" + answering(1)).entry == BASE  # add esp, ecx
 
 
 def test_the_alias_of_a_merged_function() -> None:
