@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from io import FileIO
 from typing import Any, Final
 
+from host.errors import Error, ExitStatus
 from ulp.processors import staying_here
 from ulp.tracee import hold_sigchld
 
@@ -54,7 +55,7 @@ def children_for(count: int) -> int:
 def operate(pids: Sequence[int], work: Callable[[int], Any]) -> Iterator[tuple[int, Any]]:
     """Yield (pid, answer of ``work``) for each process, in the order in which they are done.
 
-    ``work`` runs in a child and must not raise; its answer is pickled. Raises SurgeonDied.
+    ``work`` runs in a child and must not raise; its answer is pickled. Raises SurgeonDied, and Error without a child.
     """
     # one pipe hands out the numbers: whoever is free reads the next one
     queue_read, queue_write = os.pipe2(os.O_CLOEXEC)
@@ -63,7 +64,20 @@ def operate(pids: Sequence[int], work: Callable[[int], Any]) -> Iterator[tuple[i
     for _ in range(children_for(len(pids))):
         read, write = os.pipe2(os.O_CLOEXEC)
         with staying_here() as be_free:
-            child = os.fork()
+            try:
+                child = os.fork()
+            except OSError as error:  # as many processes as this user may have
+                os.close(read)
+                os.close(write)
+                if channels:  # those that there are do it
+                    break
+                os.close(queue_read)
+                queue.close()
+                raise Error(
+                    f"no process can be started to work in: {error.strerror}",
+                    hint="See ulimit -u, and pids.max of the control group.",
+                    status=ExitStatus.UNAVAILABLE,
+                ) from error
             if child == 0:
                 be_free()
                 queue.close()

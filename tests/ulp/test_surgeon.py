@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.users import ordinary_user
 from ulp import surgeon
 
 
@@ -111,6 +113,35 @@ def test_the_others_go_on_when_one_is_killed() -> None:
         for pid, _ in surgeon.operate(range(100), work):
             found.append(pid)
     assert sorted(found) == list(range(1, 100))
+
+
+def test_fewer_children_than_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one cannot be had: the first one does all."""
+    forks = iter([os.fork])
+
+    def fork() -> int:
+        for real in forks:
+            return real()
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(surgeon, "children_for", lambda _: 3)
+    monkeypatch.setattr(os, "fork", fork)
+    assert dict(surgeon.operate(range(9), str)) == {number: str(number) for number in range(9)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
+def test_no_child_at_all() -> None:
+    code = "from ulp import surgeon\nlist(surgeon.operate([1], str))"
+    done = subprocess.run(
+        [*ordinary_user(), "prlimit", "--nproc=1", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1] == (
+        "host.errors.Error: no process can be started to work in: Resource temporarily unavailable"
+    )
 
 
 def test_when_all_are_killed_nobody_waits() -> None:

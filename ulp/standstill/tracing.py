@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from ulp import tracee
 from ulp.processors import staying_here
+from ulp.result import Reason, Refusal
 
 Answer = TypeVar("Answer")
 
@@ -30,7 +31,12 @@ class _Tracer:
         self._answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         with staying_here() as be_free:
             self._thread = threading.Thread(target=self._run, args=(be_free,), name="tracing", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # what threading makes of EAGAIN
+                raise Refusal(
+                    Reason.NOT_PERMITTED, "ulp may start no more threads (see ulimit -u)"
+                ) from None
 
     def _run(self, be_free: Callable[[], None]) -> None:
         be_free()
@@ -56,7 +62,7 @@ _tracer: _Tracer | None = None
 
 
 def run_tracing(work: Callable[[], Answer]) -> Answer:
-    """Call ``work`` in the tracing thread and return its answer, or raise what it raises."""
+    """Call ``work`` in the tracing thread and return its answer, or raise what it raises; without one, Refusal."""
     global _tracer  # noqa: PLW0603  one thread for the whole process, as ptrace has it
     if _tracer is None or _tracer.process != os.getpid():  # a forked child has no threads
         _tracer = _Tracer()
