@@ -59,19 +59,19 @@ def parse_maps(text: bytes) -> tuple[Mapping, ...]:
     """Parse the text of /proc/PID/maps; raises ValueError on a line that is none."""
     mappings = []
     # of all control characters in a path, the kernel escapes the newline only: splitlines() would see more lines
-    for line in text.removesuffix(b"\n").split(b"\n") if text else ():
+    for line in os.fsdecode(text).removesuffix("\n").split("\n") if text else ():
         fields = line.split(None, 5)
         if len(fields) < 5:
             raise ValueError(f"not a line of /proc/PID/maps: {line[:80]!r}")
-        start, _, end = fields[0].partition(b"-")
+        start, _, end = fields[0].partition("-")
         # the kernel separates the path by blanks only, so blanks at its end are part of it
-        path = os.fsdecode(fields[5]) if len(fields) == 6 else ""
+        path = fields[5] if len(fields) == 6 else ""
         mapping = Mapping(
             int(start, 16),
             int(end, 16),
-            fields[1].decode("ascii"),
+            fields[1],
             int(fields[2], 16),
-            fields[3].decode("ascii"),
+            fields[3],
             int(fields[4]),
             path,
         )
@@ -143,6 +143,12 @@ def status(pid: int, tid: int | None = None) -> dict[str, str]:
     path = f"/proc/{pid}/status" if tid is None else f"/proc/{pid}/task/{tid}/status"
     lines = read(path).decode("utf-8", "surrogateescape").split("\n")
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines) if value}
+
+
+def status_value(pid: int, tid: int, name: str) -> str:
+    """Return one value of a thread's status, empty where the kernel does not tell it; raises OSError."""
+    _, _, rest = read(f"/proc/{pid}/task/{tid}/status").partition(f"\n{name}:".encode())
+    return rest.partition(b"\n")[0].strip().decode("utf-8", "surrogateescape")
 
 
 def name(pid: int) -> str:

@@ -69,7 +69,7 @@ class Image:
         self._chunks: dict[int, bytes] = {}
         self._page = page
 
-    @property
+    @functools.cached_property
     def loads(self) -> tuple[Segment, ...]:
         """The segments that are mapped, in ascending order."""
         return tuple(segment for segment in self.segments if segment.type == c.PT_LOAD)

@@ -38,6 +38,7 @@ class Object:
     bias: int
     image: Image
     link_map: int = 0  # address of its struct link_map, 0 when the dynamic linker does not know it
+    linked_name: int = 0  # address of the name by which the dynamic linker knows it
 
 
 class Process:
@@ -57,6 +58,7 @@ class Process:
         except FileNotFoundError:
             raise ProcessLookupError(pid) from None
         self.mappings: tuple[Mapping, ...] = ()
+        self._at: dict[int, Image] = {}  # what was found at addresses since the map was read
         try:
             self.refresh()
         except BaseException:
@@ -76,6 +78,7 @@ class Process:
         except FileNotFoundError:
             raise ProcessLookupError(self.pid) from None
         self.mappings = procfs.parse_maps(text)
+        self._at.clear()
 
     def mapped_objects(self) -> Iterator[Object]:
         """Yield the ELF objects that are mapped from files and have code, by address, whoever mapped them.
@@ -107,9 +110,11 @@ class Process:
                 return True
         return False
 
-    def _object(self, address: int, path: str, link_map: int = 0) -> Object:
-        elf = image_at(self.memory, address, self._images)
-        return Object(path, address - elf.start, elf, link_map)
+    def _object(self, address: int, path: str, link_map: int = 0, linked_name: int = 0) -> Object:
+        elf = self._at.get(address)
+        if elf is None:
+            elf = self._at[address] = image_at(self.memory, address, self._images)
+        return Object(path, address - elf.start, elf, link_map, linked_name)
 
     def program(self) -> Object:
         """Return the main program; raises NotAnImage and Unreadable."""
@@ -160,9 +165,9 @@ class Process:
                 if len(seen) > _MOST_OBJECTS:
                     raise Loading
                 # struct link_map {Elf64_Addr l_addr; char *l_name; Elf64_Dyn *l_ld; link_map *l_next, *l_prev;}
-                bias, _, dynamic, link_next, _ = self.memory.words(entry, 5)
+                bias, name, dynamic, link_next, _ = self.memory.words(entry, 5)
                 for header in self._headers_below(dynamic):
-                    found = self._object(header.start, header.path, entry)
+                    found = self._object(header.start, header.path, entry, name)
                     if (found.bias - bias) % (1 << 64) == 0:  # l_addr counts modulo 2**64
                         yield found
                         break

@@ -49,9 +49,14 @@ class Code(NamedTuple):
     give_back: int  # where a thread is sent that shall not return from its call
 
 
+_MOVE: Final = {  # mov of a 64-bit immediate
+    register: bytes((0x49 if number >= 8 else 0x48, 0xB8 | number & 7))
+    for number, register in enumerate(_NUMBERS)
+}
+
+
 def _move(register: int, value: int) -> bytes:
-    number = _NUMBERS.index(register)
-    return bytes((0x49 if number >= 8 else 0x48, 0xB8 | number & 7)) + struct.pack("<Q", value)
+    return _MOVE[register] + value.to_bytes(8, "little")
 
 
 def assemble(*, address: int, area: int, registers: Sequence[int], has_xsave: bool) -> Code:

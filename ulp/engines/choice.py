@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from ulp.engines import Change, EngineName, Settings
 from ulp.engines.direct import MAPS_MARK
-from ulp.engines.direct.engine import DirectEngine
 from ulp.result import Outcome, Reason, Result
 
 if TYPE_CHECKING:
+    from ulp.engines.direct.engine import DirectEngine
     from ulp.engines.pulp.engine import PulpEngine
 
 _LIBPULP: Final = b"libpulp.so"
@@ -54,6 +54,10 @@ class Engines:
 
     @cached_property
     def _direct(self) -> DirectEngine:
+        from ulp.engines.direct.engine import (
+            DirectEngine,
+        )  # where all processes preload libpulp, nobody needs it
+
         return DirectEngine(cancelled=self._cancelled)
 
     @cached_property

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Final
 
 from ulp import elf_constants as c
 from ulp.container import Container, Unit
+from ulp.image import Image
 from ulp.memory import NotAnImage
 from ulp.process import Object, Process
 from ulp.result import Reason, Refusal
@@ -71,11 +73,16 @@ def segment_end(unit: Unit, target: Object) -> int:
     )
 
 
+@functools.lru_cache(maxsize=1024)  # the same in each process that runs this build
+def _extent(image: Image, address: int) -> tuple[int, int] | None:
+    return image.unwind.function_at(address)
+
+
 def size_of(unit: Unit, target: Object) -> int:
     """Return a function's length by the unwind tables, else by the dynamic symbol; 0 if neither knows it."""
     segment_end(unit, target)
     try:
-        extent = target.image.unwind.function_at(unit.old_address)
+        extent = _extent(target.image, unit.old_address)
         symbol = target.image.symbols.find(unit.old_name)
     except NotAnImage as error:
         raise Refusal(Reason.FUNCTION_NOT_PATCHABLE, f"the tables of {target.path} are damaged") from error

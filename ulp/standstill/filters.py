@@ -15,8 +15,8 @@ from ulp.tracee import Thread
 
 def seccomp_refusal(pid: int, thread: Thread, calls: Iterable[Call], *, pc: int) -> Refusal | None:
     """Return why the thread's seccomp filters forbid the calls, None when they do not."""
-    mode = procfs.status(pid, thread.tid).get("Seccomp", "0")
-    if mode == "0":
+    mode = procfs.status_value(pid, thread.tid, "Seccomp")
+    if mode in {"0", ""}:
         return None
     if mode == "1":
         return Refusal(Reason.SECCOMP, "seccomp's strict mode allows no system call that is needed")

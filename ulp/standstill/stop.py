@@ -205,7 +205,7 @@ class _Crew:
 
 def _tracer(pid: int, tid: int) -> int:
     try:
-        return int(procfs.status(pid, tid).get("TracerPid", "0"))
+        return int(procfs.status_value(pid, tid, "TracerPid") or 0)
     except OSError:
         return 0
 

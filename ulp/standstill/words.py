@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Finds words in memory that are addresses in given ranges.
 
-The upper bytes that all addresses of a range share are searched for as a literal, which the regular expression engine
-does faster than anything that looks at every word.
+The upper bytes that all addresses of a range share are searched for, which is faster than anything that looks at every
+word.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -25,12 +24,17 @@ class AddressSearch:
             if start < end
             for page in range(start >> 24, (end - 1 >> 24) + 1)
         }
-        self._patterns = [re.compile(re.escape(prefix)) for prefix in sorted(prefixes)]
+        self._prefixes = sorted(prefixes)
 
     def words(self, address: int, data: bytes) -> Iterator[tuple[int, int]]:
         """Yield (address, word) of aligned words that are near the ranges, from ``data`` that lies at ``address``."""
-        for pattern in self._patterns:
-            for match in pattern.finditer(data):
-                offset = match.start() - (_WORD - _SAME)
-                if offset >= 0 and (address + offset) % _WORD == 0:
+        for prefix in self._prefixes:
+            at = data.find(prefix, _WORD - _SAME)
+            while at >= 0:
+                offset = at - (_WORD - _SAME)
+                astray = (
+                    -(address + offset) % _WORD
+                )  # bytes to the next place where the upper bytes of a word are
+                if not astray:
                     yield address + offset, int.from_bytes(data[offset : offset + _WORD], "little")
+                at = data.find(prefix, at + (astray or _WORD))

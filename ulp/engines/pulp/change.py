@@ -21,7 +21,7 @@ from ulp.engines.pulp.library import Libpulp
 from ulp.engines.pulp.operation import Operation, Step
 from ulp.engines.pulp.state import Patch
 from ulp.engines.target import find_target, placed, size_of
-from ulp.image import Image
+from ulp.image import PAGE, Image
 from ulp.memory import Unwritable
 from ulp.process import Object, Process
 from ulp.result import Reason, Refusal, Result
@@ -225,8 +225,7 @@ def _refuse_other_library(
 
 def _linked_name(process: Process, item: Object) -> str:
     """Return the name by which the dynamic linker knows an object (l_name of its struct link_map)."""
-    address = process.memory.word(item.link_map + 8)
-    return os.fsdecode(process.memory.string(address)) if address else ""
+    return os.fsdecode(process.memory.string(item.linked_name)) if item.linked_name else ""
 
 
 def _refuse_hidden(process: Process, container: Container, *, or_absent: bool) -> None:
@@ -253,10 +252,11 @@ def _prepare_pages(process: Process, functions: Sequence[tuple[int, int, str]]) 
 
     Raises Refusal (memory-sealed).
     """
+    entries = (range(address - arch.PAD, address - arch.PAD + arch.LONGEST) for address, _, _ in functions)
+    in_pages = {at // PAGE: entry for entry in entries for at in (entry[0], entry[-1])}
     try:
-        for address, _, _ in functions:
-            start = address - arch.PAD
-            process.memory.write(start, process.memory.read(start, arch.PAD + 6))
+        for entry in set(in_pages.values()):  # one of each page
+            process.memory.write(entry.start, process.memory.read(entry.start, len(entry)))
     except Unwritable as error:
         raise Refusal(
             Reason.MEMORY_SEALED, f"the kernel refuses to write into the process's code ({error})"

@@ -62,6 +62,7 @@ class Operation:
         self._libpulp = libpulp
         self._steps = steps
         self._objects = objects
+        self._linker_data = volunteer.linker_data(objects)
         self._place = place
         self._entries = entries
         self._watch = watch
@@ -101,7 +102,7 @@ class Operation:
 
     def _begin(self) -> None:
         self._before()
-        volunteer.refuse_contended(self._threads, self._objects)
+        volunteer.refuse_contended(self._threads, self._linker_data)
         caller = self._new_caller()
         if not self._suspend_seccomp:
             volunteer.refuse_filtered(self._process.pid, caller.thread, pc=self._place.code)
@@ -246,7 +247,7 @@ def carry_out(process: Process, address: int, *, entries: Container[int] = ()) -
         process.refresh()
         return process.mappings
 
-    writes = queue.read(process.memory, address)
+    writes = queue.settled(queue.read(process.memory, address))
     queue.refuse_foreign(process.memory, writes, entries=entries, mappings=functools.cache(mappings))
     for write in writes:
         process.memory.write(write.address, write.data)

@@ -68,6 +68,17 @@ def read(memory: Memory, queue: int) -> tuple[Write, ...]:
     return tuple(writes)
 
 
+def settled(writes: Sequence[Write]) -> tuple[Write, ...]:
+    """Leave out the writes that a later one to the same place covers: all others come to the same in this order.
+
+    When a live patch is taken back, libpulp restores each function once for every time that it was ever applied.
+    """
+    last: dict[tuple[int, int], Write] = {}
+    for write in reversed(writes):
+        last.setdefault((write.address, len(write.data)), write)
+    return tuple(reversed(last.values()))
+
+
 def refuse_foreign(
     memory: Memory,
     writes: Sequence[Write],
@@ -82,14 +93,14 @@ def refuse_foreign(
     is elsewhere is looked up in the ``mappings``, which are asked for only then.
     """
     for write in writes:
-        known = {write.address + PAD, write.address, write.address - ENDBR64_SIZE}
-        is_code = any(entry in entries for entry in known)
+        start = write.address
+        is_code = start + PAD in entries or start in entries or start - ENDBR64_SIZE in entries
         if not is_code:
-            ends = (write.address, write.address + len(write.data) - 1)
+            ends = (start, start + len(write.data) - 1)
             permissions = [_permissions(mappings(), address) for address in ends]
             is_code = any("x" in each for each in permissions)
-        if is_code and not is_prologue(memory.read(write.address, len(write.data)), write.data):
-            raise Damaged(f"its instruction queue wants to write foreign code at {write.address:#x}")
+        if is_code and not is_prologue(memory.read(start, len(write.data)), write.data):
+            raise Damaged(f"its instruction queue wants to write foreign code at {start:#x}")
 
 
 def _permissions(mappings: Sequence[Mapping], address: int) -> str:

@@ -58,18 +58,22 @@ def refuse_filtered(pid: int, thread: Thread, *, pc: int) -> None:
         raise Refusal(refusal.reason, f"{refusal.detail}, and libpulp has to load the container")
 
 
-def refuse_contended(threads: Iterable[Thread], objects: Iterable[Object]) -> None:
-    """Raise Momentary when a thread waits for a lock of the dynamic linker, which is one of the objects.
-
-    libpulp takes such a lock's value, 2, for a defect of its own, and takes no more patches for ever after.
-    """
-    data = [
+def linker_data(objects: Iterable[Object]) -> list[tuple[int, int]]:
+    """Return (start, end) of where the dynamic linker, which is one of the objects, keeps its locks."""
+    return [
         (linker.bias + load.address, linker.bias + load.address + load.memory_size)
         for linker in objects
         if linker.image.soname.startswith("ld")
         for load in linker.image.loads
         if load.flags & c.PF_W
     ]
+
+
+def refuse_contended(threads: Iterable[Thread], data: Iterable[tuple[int, int]]) -> None:
+    """Raise Momentary when a thread waits for a lock of the dynamic linker, whose data is what ``linker_data`` says.
+
+    libpulp takes such a lock's value, 2, for a defect of its own, and takes no more patches for ever after.
+    """
     for thread in threads:
         if thread.registers[arch.ORIG_RAX] == arch.SYS_FUTEX:
             address = thread.registers[arch.RDI]

@@ -7,6 +7,7 @@ Source: parse_metadata_from_mem() in libpulp's common/common.c.
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 from typing import Final
@@ -22,6 +23,7 @@ _REVERT: Final = 2
 _NO_BUILD_ID: Final = bytes(20)  # libpulp takes back by patch id alone
 
 
+@functools.lru_cache(maxsize=16)  # the same for each process
 def to_apply(container: Container) -> bytes:
     """Return what asks for a container; raises Refusal (unsupported-container) when it does not fit."""
     data = encode_apply(container)

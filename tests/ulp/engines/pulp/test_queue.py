@@ -6,7 +6,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given
@@ -62,6 +62,20 @@ def test_writes_in_their_order_notes_left_out(own: Queue) -> None:
     queue.clear(own.memory, own.address)
     assert queue.is_empty(own.memory, own.address)
     assert own.read() == ()
+
+
+@given(st.lists(st.tuples(st.integers(0, 24), st.binary(min_size=1, max_size=8)), max_size=12))
+def test_what_is_left_out_makes_no_difference(asked: list[tuple[int, bytes]]) -> None:
+    def outcome(writes: Sequence[Write]) -> bytes:
+        memory = bytearray(32)
+        for write in writes:
+            memory[write.address : write.address + len(write.data)] = write.data
+        return bytes(memory)
+
+    writes = [Write(address, data) for address, data in asked]
+    kept = queue.settled(writes)
+    assert outcome(kept) == outcome(writes)
+    assert len({(write.address, len(write.data)) for write in writes}) == len(kept)
 
 
 def test_a_clearing_that_was_interrupted(own: Queue) -> None:
