@@ -110,6 +110,18 @@ def test_threads_and_children_come_and_go_all_the_time() -> None:
         assert target[Slot.INTERRUPTED] == 0
 
 
+def test_main_thread_creates_threads_all_the_time() -> None:
+    """It is stopped in the midst of clone(2) then, with a result on its way that must not get lost."""
+    with running(program("churn"), "makers=0", "itself") as target:
+        for _ in range(20):
+            assert change(target, ten_functions(200)) == SUCCESS
+            assert target.answers() == NEW[:1]
+            assert change(target, ten_functions(200), revert=True) == REVERTED
+            assert target.answers() == OLD[:1]
+        target.advance(Slot.STAGE)
+        assert target[Slot.ERRORS] == 0, target.describe()
+
+
 def test_parent_of_a_vfork_whose_child_sleeps_before_it_executes() -> None:
     with running(program("churn"), "makers=0", "vforks") as target:
         for _ in range(3):

@@ -14,6 +14,7 @@ from tests.system.test_engine_threads import (  # noqa: F401
     test_children_inherit_the_live_patch,
     test_coroutines,
     test_frozen_process_stays_frozen,
+    test_main_thread_creates_threads_all_the_time,
     test_main_thread_has_exited,
     test_many_threads,
     test_parent_of_a_vfork_whose_child_sleeps_before_it_executes,

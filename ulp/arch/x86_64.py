@@ -78,6 +78,8 @@ CALL_NAMES: Final = {
     SYS_MEMFD_CREATE: "memfd_create",
 }
 
+CREATING_CALLS: Final = frozenset({56, 57, 58, 435})  # clone, fork, vfork, clone3: threads and processes
+
 _USER_CODE_SEGMENT: Final = 0x33  # __USER_CS, 64-bit code
 _CS: Final = 17
 

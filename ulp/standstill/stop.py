@@ -23,7 +23,6 @@ from ulp.tracee import Gone, OtherArchitecture, Thread, wait_for_news
 
 _PATIENCE: Final = 0.002  # seconds until a thread that does not stop is asked why
 _LONGEST_WAIT: Final = 2.0
-_VFORKING: Final = frozenset({56, 58, 435})  # clone, vfork, clone3
 _AT_A_TIME: Final = 16
 _FELLOW: Final = "ulp"  # libpulp's own tool knows no lock, traces for some 10 ms, and lets go
 _TRIES_TO_SEIZE: Final = 4
@@ -179,7 +178,7 @@ class _Crew:
                 waiting.append(thread)
                 continue
             stuck.append(thread)
-            if thread.registers[arch.ORIG_RAX] in _VFORKING:
+            if thread.registers[arch.ORIG_RAX] in arch.CREATING_CALLS:
                 waiting += self._children_in_same_memory(thread)
         return waiting, stuck
 

@@ -3,6 +3,7 @@
  *   makers=N (threads that start and join eight others in a loop, default 2)
  *   forks    a thread that forks children which call the library and end; spawns: posix_spawn; vforks: a vfork whose
  *            child sleeps for a second before it executes (INSIDE counts those under way), and then half a second
+ *   itself   the main thread, too, starts and joins another in a loop, and does nothing else
  *   loads    a thread that opens and closes a library all the time (HANDLED counts)
  * GAP is the longest time in nanoseconds that the main loop stood still.
  */
@@ -105,6 +106,11 @@ int main(int count, char **words) {
         if (after - before > GET(GAP)) SET(GAP, after - before);
         SET(ANSWERS, answer_0());
         ADD(ROUNDS, 1);
-        nap(500);
+        if (is_given("itself")) {
+            if (pthread_create(&thread, NULL, short_lived, NULL)) die("thread");
+            pthread_join(thread, NULL);
+        } else {
+            nap(500);
+        }
     }
 }

@@ -34,6 +34,9 @@ def choose(pid: int, memory: Memory, threads: Sequence[Thread]) -> Thread:
             and not thread.signal
             and not thread.in_birth
             and arch.runs_64_bit(thread.registers)
+            # one that is creating a thread has no result yet, which the kernel would put into our call's registers and
+            # withhold from the thread; one that has just been created is not ready for the C library's code
+            and thread.registers[arch.ORIG_RAX] not in arch.CREATING_CALLS
             # what clone(2) made without a control block of its own cannot run the C library's code
             and (thread.tid == pid or controls.count(control) == 1)
             and _is_control_block(memory, control)
