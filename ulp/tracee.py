@@ -76,14 +76,12 @@ class Thread:
     ``registers`` is the general register set in the order of the kernel's user_regs_struct, filled when the thread is
     found stopped. ``signal`` is one on its way to the thread when it stopped; whatever lets it go delivers it.
     ``event_child`` is the id of a thread that it was creating; that one is traced as well and stops by itself.
-    ``in_birth``: it stands within the system call that creates a thread, and the kernel has yet to write the result.
     """
 
     __slots__ = (
         "_iovec",
         "at_system_call",
         "event_child",
-        "in_birth",
         "registers",
         "signal",
         "stopped",
@@ -95,7 +93,6 @@ class Thread:
         self.stopped = False
         self.signal = 0
         self.event_child = 0
-        self.in_birth = False
         self.at_system_call = False
         self.registers = (ctypes.c_ulonglong * arch.REGISTER_COUNT)()
         self._iovec = ctypes.byref(_IoVec(ctypes.addressof(self.registers), ctypes.sizeof(self.registers)))
@@ -139,10 +136,9 @@ class Thread:
         event = status >> 16
         number = status >> 8 & 0xFF
         self.at_system_call = event == 0 and number == _SYSTEM_CALL_STOP
-        self.in_birth = event == _EVENT_CLONE
         if event == 0 and not self.at_system_call:
             self.signal = number
-        elif self.in_birth:
+        elif event == _EVENT_CLONE:
             message = ctypes.c_ulong()
             _call(_GETEVENTMSG, self.tid, None, ctypes.byref(message))
             self.event_child = message.value

@@ -87,7 +87,11 @@ class Caller:
         """
         thread = self.thread
         deadline = time.monotonic() + _LONGEST_STOP
-        while thread.signal or thread.in_birth or in_restartable_sequence(self._memory, thread):
+        while (
+            thread.signal
+            or thread.registers[arch.ORIG_RAX] in arch.CREATING_CALLS
+            or in_restartable_sequence(self._memory, thread)
+        ):
             if time.monotonic() > deadline:
                 raise Refusal(Reason.NOT_RUNNING, f"thread {thread.tid} cannot be led aside")
             thread.resume()

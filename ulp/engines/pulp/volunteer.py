@@ -32,7 +32,6 @@ def choose(pid: int, memory: Memory, threads: Sequence[Thread]) -> Thread:
         if (
             thread.stopped
             and not thread.signal
-            and not thread.in_birth
             and arch.runs_64_bit(thread.registers)
             # one that is creating a thread has no result yet, which the kernel would put into our call's registers and
             # withhold from the thread; one that has just been created is not ready for the C library's code
