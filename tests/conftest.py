@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.libpulp import not_run
+from tests.support import libpulp
+from tests.support.machine import absence
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Count the tests that wanted libpulp and had none."""
-    for line in not_run(terminalreporter.stats.get("skipped", [])):
+    """Count the tests that wanted libpulp, or a real kernel, and had none."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    for line in (*libpulp.not_run(skipped), *absence.not_run(skipped)):
         terminalreporter.write_line("")
         terminalreporter.write_line(line, yellow=True, bold=True)

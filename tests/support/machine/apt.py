@@ -12,11 +12,18 @@ import platform
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_PATIENCE = 240.0  # seconds for one call of apt
+_PATIENCE = 180.0  # seconds for one call of apt
+_SILENCE = 15  # seconds without an answer after which a mirror is given up, for all that comes later, too
+_FETCHING = tuple(
+    word
+    for setting in ("Retries=1", f"http::Timeout={_SILENCE}", f"https::Timeout={_SILENCE}")
+    for word in ("-o", f"Acquire::{setting}")
+)
 _KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -57,17 +64,28 @@ class Apt:
 
     def download(self, packages: Iterable[Package], *, into: Path) -> None:
         """Fetch package files into a directory; raises Unavailable."""
-        self._run(
-            "apt-get", "download", *(f"{each.name}={each.version}" for each in packages), directory=into
-        )
-
-    def _run(self, *words: str, directory: Path | None = None) -> str:
-        return _output(words, self._environment, directory)
+        wanted = (f"{each.name}={each.version}" for each in packages)
+        self._fetch("apt-get", "download", *wanted, *_FETCHING, directory=into)
 
     def update(self) -> None:
         """Fetch the lists of packages; raises Unavailable."""
         # without Error-Mode, apt calls a list that it could not fetch a success
-        self._run("apt-get", "update", "--error-on=any")
+        self._fetch("apt-get", "update", "--error-on=any", *_FETCHING)
+
+    def _fetch(self, *words: str, directory: Path | None = None) -> None:
+        began = time.monotonic()
+        try:
+            self._run(*words, directory=directory)
+        except Unavailable as reason:
+            if time.monotonic() - began >= _SILENCE:
+                _silent.append(reason)
+            raise
+
+    def _run(self, *words: str, directory: Path | None = None) -> str:
+        return _output(words, self._environment, directory)
+
+
+_silent: list[Unavailable] = []  # what a mirror that does not answer is known by
 
 
 def sources(suites: Sequence[str], work: Path) -> Iterator[Apt]:
@@ -77,9 +95,13 @@ def sources(suites: Sequence[str], work: Path) -> Iterator[Apt]:
     """
     if platform.machine() != "x86_64" or not shutil.which("apt-get"):
         raise Unavailable("only an x86_64 Debian can fetch them")
+    if _silent:
+        raise _silent[0]
     codename = _os_release().get("VERSION_CODENAME", "")
     if codename in suites:
         yield Apt([*suites, f"{codename}-security", f"{codename}-updates"], None)
+        if _silent:
+            return
     private = Apt(suites, _private(suites, codename, work))
     private.update()
     yield private
@@ -108,7 +130,7 @@ def _private(suites: Sequence[str], codename: str, work: Path) -> Path:
         "Cache": work,
     }
     lines = [f'Dir::{name} "{place}";' for name, place in directories.items()]
-    lines += ['Acquire::Languages "none";', 'Acquire::Retries "1";', 'APT::Sandbox::User "";']
+    lines += ['Acquire::Languages "none";', 'APT::Sandbox::User "";']
     configuration = work / "apt.conf"
     configuration.write_text("\n".join([*fetching, *lines, ""]))
     return configuration
@@ -144,5 +166,7 @@ def _output(words: Sequence[str], more: dict[str, str] | None = None, directory:
         raise Unavailable(f"{' '.join(words[:2])} takes longer than {_PATIENCE:.0f} s") from None
     if done.returncode:
         problems = [line for line in done.stderr.splitlines() if line.startswith("E:")]
-        raise Unavailable("; ".join(problems) or f"{' '.join(words[:2])} ended with {done.returncode}")
+        raise Unavailable(
+            problems[0].removeprefix("E: ") if problems else f"{words[0]} ended with {done.returncode}"
+        )
     return done.stdout
