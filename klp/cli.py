@@ -7,7 +7,7 @@ import sys
 
 from klp.readiness import Readiness
 
-COMMANDS = ("status", "check", "patches", "functions", "cve", "blocking", "wait")
+COMMANDS = ("status", "check", "patches", "functions", "cve", "blocking", "wait", "doctor")
 
 
 def main() -> int:

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What an examination looks at, read once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.errors import Error
+from klp import sysfs
+from klp.doctor.subscription import Subscription, subscription
+from klp.kernel import MODULE_FOLDERS, module_files, release
+from klp.loaded import LoadedModule, unused_modules
+from klp.model import KernelPatch, read_patches
+from klp.package import LivePatchPackage, find_packages
+from klp.supply import Supply, read_supply
+from klp.support import Support, read_support
+from lifecycle.kinds import KERNEL_LIVE_PATCH
+from lifecycle.products import Product, read_products
+
+_KERNEL = "modules.builtin"  # what every kernel's package puts into its directory of modules
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Situation:
+    """A system; what could not be read is empty, and a sentence in ``problems`` says so."""
+
+    root: str
+    release: str  # of the running kernel; empty: not known
+    has_livepatching: bool
+    patches: tuple[KernelPatch, ...]
+    unused: tuple[LoadedModule, ...]
+    modules: dict[
+        str, str
+    ]  # live patch modules on disk for the running kernel: path in the root, kernel's name
+    packages: dict[str, LivePatchPackage]  # that own them, by the kernel's names
+    kernels: tuple[str, ...]  # releases of the kernels of the running one's flavour that are on disk
+    base: Product | None
+    subscription: Subscription
+    supply: Supply
+    support: Support  # of the packages
+    problems: tuple[str, ...]
+
+    @property
+    def flavour(self) -> str:
+        """The running kernel's: default, rt."""
+        return self.release.rpartition("-")[2]
+
+    @property
+    def package(self) -> str:
+        """The name of the package with live patches for the running kernel; empty if SUSE makes none for its kind."""
+        name = package_for(self.release)
+        return name if KERNEL_LIVE_PATCH.fullmatch(name) and self.flavour in ("default", "rt") else ""
+
+    @property
+    def newest(self) -> str:
+        """The module of the newest live patch that is installed for the running kernel; empty without one."""
+        from functools import cmp_to_key
+
+        from host.rpmdb import compare
+
+        def order(left: str, right: str) -> int:
+            return compare(self.packages[left].package.evr, self.packages[right].package.evr)
+
+        names = [name for name in self.modules.values() if name in self.packages]
+        return max(names, key=cmp_to_key(order), default="")
+
+    def file_of(self, module: str) -> str:
+        """Return the name of a module's file without its suffix, as modprobe and dracut know it."""
+        paths = (path for path, name in self.modules.items() if name == module)
+        return os.path.basename(next(paths, module)).partition(".ko")[0]
+
+
+def package_for(running: str) -> str:
+    """Return what SUSE calls the package of live patches for a kernel."""
+    return f"kernel-livepatch-{running.replace('.', '_')}"
+
+
+def read_situation(root: str) -> Situation:
+    """Read all of it; raises what read_patches raises."""
+    problems: list[str] = []
+    patches = read_patches(root)
+    problems += [problem for patch in patches for problem in patch.problems]
+    running, modules, found = "", {}, find_packages(())
+    try:
+        running = release(root)
+        modules = module_files(root)
+        found = find_packages(modules.values(), root=root)
+        problems += [found.problem.sentence] if found.problem else []
+    except Error as problem:
+        problems.append(problem.sentence)
+    products: tuple[Product, ...] = ()
+    try:
+        products = read_products(root)
+    except Error as problem:
+        problems.append(problem.sentence)
+    base = next((product for product in products if product.base), None)
+    way = subscription(base, installed=frozenset(product.name for product in products))
+    supply = read_supply(
+        [*filter(None, [package_for(running) if running else ""]), f"kernel-{running.rpartition('-')[2]}"],
+        patterns=way.patterns,
+        release=base.version if base else "",
+        root=root,
+    )
+    support = read_support((each.package for each in found.found.values()), root=root)
+    return Situation(
+        root=root,
+        release=running,
+        has_livepatching=sysfs.patch_names(root) is not None,
+        patches=patches,
+        unused=unused_modules((patch.name for patch in patches), root),
+        modules=modules,
+        packages=found.found,
+        kernels=_kernels(root, running),
+        base=base,
+        subscription=way,
+        supply=supply,
+        support=support,
+        problems=tuple(dict.fromkeys([*problems, *supply.problems, *support.problems])),
+    )
+
+
+def _kernels(root: str, running: str) -> tuple[str, ...]:
+    flavour = running.rpartition("-")[2]
+    found = {
+        path.parent.name for folder in MODULE_FOLDERS for path in Path(root, folder).glob(f"*/{_KERNEL}")
+    }
+    return tuple(sorted(name for name in found if name.rpartition("-")[2] == flavour))
