@@ -15,7 +15,17 @@ from tests.bench import machine, tools
 from tests.bench.plan import THREADS, Plan
 from tests.bench.report import Row, table, write
 
-BENCHMARKS = ("pause", "patches", "trigger", "single", "commands", "memory", "commit", "startup")
+BENCHMARKS = (
+    "pause",
+    "patches",
+    "trigger",
+    "single",
+    "commands",
+    "memory",
+    "commit",
+    "lifecycle",
+    "startup",
+)
 
 
 def run_all(names: list[str], plan: Plan, *, progress: bool) -> list[Row]:

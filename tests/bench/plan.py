@@ -30,6 +30,7 @@ class Plan:
     commands: int = 15  # runs of one short command
     pairs: int = 9  # of zypper with and without the plugin
     measured_memory: int = 10  # processes
+    available: tuple[int, ...] = (32_000, 100_000, 320_000)  # packages in the repositories
     patience: float = 1.0  # seconds to wait for a quiet moment before each run
     drop_caches: bool = False
 
@@ -47,5 +48,6 @@ class Plan:
             commands=1,
             pairs=1,
             measured_memory=2,
+            available=(64,),
             patience=0.0,
         )

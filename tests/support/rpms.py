@@ -54,39 +54,50 @@ def livepatch_spec(
 def build(specs: Sequence[Spec], *, into: Path, work: Path) -> list[Path]:
     """Build packages into a directory and return their files; raises CalledProcessError with rpm's words."""
     into.mkdir(parents=True, exist_ok=True)
-    built = []
     for spec in specs:
-        top = work / f"{spec.name}-{spec.evr}".replace(":", "_")
-        shutil.rmtree(top, ignore_errors=True)
-        top.mkdir(parents=True)
-        (top / "it.spec").write_text(_text(spec))
-        subprocess.run(
-            [
-                "rpmbuild",
-                "-bb",
-                "--quiet",
-                *("--define", f"_topdir {top}"),
-                *("--define", f"_rpmdir {into}"),
-                *("--define", "_rpmfilename %{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm"),
-                *("--define", f"_dbpath {top}/db"),
-                *("--define", "debug_package %{nil}"),
-                *(
-                    "--define",
-                    "__os_install_post %{nil}",
-                ),  # containers stay as they are: nothing is stripped
-                *("--define", "_build_id_links none"),
-                *("--define", "_binaries_in_noarch_packages_terminate_build 0"),
-                *("--define", "clean_buildroot 1"),
-                str(top / "it.spec"),
-            ],
-            check=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        shutil.rmtree(top)
-        built.append(into / spec.file_name)
-    return built
+        _rpmbuild(_text(spec), into=into, top=work / f"{spec.name}-{spec.evr}".replace(":", "_"))
+    return [into / spec.file_name for spec in specs]
+
+
+def build_many(names: Sequence[str], *, into: Path, work: Path) -> list[Path]:
+    """Build empty packages of version 1-1, thousands within seconds: they are all from one source."""
+    into.mkdir(parents=True, exist_ok=True)
+    head, _, files = _text(Spec(name=names[0])).partition("%install")
+    more = [
+        f"%package -n {name}\nSummary: A package for a test\n%description -n {name}\nA package.\n%files -n {name}"
+        for name in names[1:]
+    ]
+    _rpmbuild("\n".join([head, *more, "%install", files]), into=into, top=work / "many")
+    return [into / Spec(name=name).file_name for name in names]
+
+
+def _rpmbuild(text: str, *, into: Path, top: Path) -> None:
+    shutil.rmtree(top, ignore_errors=True)
+    top.mkdir(parents=True)
+    (top / "it.spec").write_text(text)
+    subprocess.run(
+        [
+            "rpmbuild",
+            "-bb",
+            "--quiet",
+            *("--define", f"_topdir {top}"),
+            *("--define", f"_rpmdir {into}"),
+            *("--define", "_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"),
+            *("--define", f"_dbpath {top}/db"),
+            *("--define", "debug_package %{nil}"),
+            # containers stay as they are: nothing is stripped
+            *("--define", "__os_install_post %{nil}"),
+            *("--define", "_build_id_links none"),
+            *("--define", "_binaries_in_noarch_packages_terminate_build 0"),
+            *("--define", "clean_buildroot 1"),
+            str(top / "it.spec"),
+        ],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    shutil.rmtree(top)
 
 
 def repository(directory: Path) -> Path:
