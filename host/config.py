@@ -45,6 +45,8 @@ class Config:
     transition: float = (
         90.0  # seconds that the report waits for a kernel live patch to be in effect everywhere
     )
+    # [lifecycle]
+    warn_days: int = 30  # a live patch that is not maintained for longer is warned of
     # [report]
     keep: int = 20  # reports
 
@@ -54,6 +56,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "patch": ("process-one", "consistency", "tries", "timeout"),
     "trust": ("signature",),
     "kernel": ("transition",),
+    "lifecycle": ("warn-days",),
     "report": ("keep",),
 }
 
@@ -129,6 +132,7 @@ _RANGES: dict[str, tuple[int, float]] = {
     "tries": (1, 10_000),
     "timeout": (1, 3600),
     "transition": (0, 3600),
+    "warn_days": (0, 3650),
     "keep": (1, 1000),
 }
 

@@ -7,7 +7,9 @@ import sys
 
 from klp.readiness import Readiness
 
-COMMANDS = ("status", "check", "patches", "functions", "cve", "blocking", "wait", "doctor")
+COMMANDS = (
+    "status", "check", "patches", "functions", "cve", "blocking", "wait", "doctor", "lifecycle", "downgrade"
+)  # fmt: skip
 
 
 def main() -> int:

@@ -30,7 +30,12 @@ def module_files(root: str = "/") -> dict[str, str]:
     """
     running = release(root)
     return {
-        f"/{folder}/{running}/livepatch/{path.name}": path.name.partition(".ko")[0].replace("-", "_")
+        f"/{folder}/{running}/livepatch/{path.name}": module_name(path.name)
         for folder in MODULE_FOLDERS
         for path in sorted((Path(root) / folder / running / "livepatch").glob("*.ko*"))
     }
+
+
+def module_name(file_name: str) -> str:
+    """Return what the kernel calls the module in a file of this name."""
+    return file_name.partition(".ko")[0].replace("-", "_")

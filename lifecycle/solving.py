@@ -33,8 +33,8 @@ def updates(packages: Packages) -> dict[tuple[str, str], Offer]:
     return found
 
 
-def make_solver(packages: Packages) -> solv.Solver:
-    """Return a solver that may do what zypp's may."""
+def make_solver(packages: Packages, *, recommended: bool = False) -> solv.Solver:
+    """Return a solver that may do what zypp's may; ``recommended``: and wants what packages recommend."""
     import solv
 
     join_vendors(packages)
@@ -44,7 +44,7 @@ def make_solver(packages: Packages) -> solv.Solver:
     solver.set_flag(flags.SOLVER_FLAG_ALLOW_VENDORCHANGE, packages.config.allow_vendor_change)
     solver.set_flag(flags.SOLVER_FLAG_SPLITPROVIDES, 1)
     # What else would be nice to have changes no version of what is there.
-    solver.set_flag(flags.SOLVER_FLAG_IGNORE_RECOMMENDED, 1)
+    solver.set_flag(flags.SOLVER_FLAG_IGNORE_RECOMMENDED, not recommended)
     return solver
 
 

@@ -25,12 +25,14 @@ class ZyppConfig:
 
     solv_caches: Path  # a directory for each repository, with a file "solv" in it
     metadata: Path  # a directory for each repository, as it was downloaded
+    packages: Path  # where they are downloaded to
     repositories: Path  # *.repo
     locks: Path
     vendors: Path  # directory of files with classes of vendors
     variables: Path  # a file for each variable in the names of repositories
     architecture: str
     allow_vendor_change: bool
+    only_requires: bool  # whether what packages recommend is left out
     multiversion: tuple[str, ...]  # names, or provides:CAPABILITY, of packages that stay beside newer ones
 
 
@@ -50,12 +52,14 @@ def read_zypp_config(root: str | os.PathLike[str] = "/") -> ZyppConfig:
     return ZyppConfig(
         solv_caches=place("solvfilesdir", cache / "solv"),
         metadata=place("metadatadir", cache / "raw"),
+        packages=place("packagesdir", cache / "packages"),
         repositories=place("reposdir", settings / "repos.d"),
         locks=place("locksfile.path", settings / "locks"),
         vendors=place("vendordir", settings / "vendors.d"),
         variables=place("varsdir", settings / "vars.d"),
         architecture=main.get("arch") or os.uname().machine,
         allow_vendor_change=is_true(main.get("solver.allowvendorchange", "")),
+        only_requires=is_true(main.get("solver.onlyrequires", "")),
         multiversion=_multiversion(
             main.get("multiversion", ""), place("multiversiondir", settings / "multiversion.d")
         ),

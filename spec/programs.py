@@ -97,6 +97,12 @@ PROGRAMS = (
         files=(
             (f"/{sysfs.DIRECTORY}/", "The kernel's live patches, and whether each is in transition."),
             ("/proc/PID/task/TID/patch_state", "Where a thread stands in a transition."),
+            ("/proc/sys/kernel/tainted, /dev/kmsg", "What the kernel says of its own troubles."),
+            _CONFIGURATION,
+            (
+                f"/{sysconfig.LIVEPATCHING}",
+                "Whether kernel live patches are loaded when they are installed.",
+            ),
             _DOCUMENTS,
         ),
         see_also=("ulp(1)", "rpm(8)", "zypper(8)", "zypper-livepatch(8)"),

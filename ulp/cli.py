@@ -14,6 +14,8 @@ COMMANDS = (
     "patches",
     "check",
     "status",
+    "lifecycle",
+    "downgrade",
     "messages",
     "set_patchable",
     "dump",

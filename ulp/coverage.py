@@ -128,7 +128,7 @@ def live_patches(containers: Iterable[Container], holdings: Iterable[Holding]) -
     }
     for holding in holdings:
         unknown = [patch for patch in holding.patches if patch.patch_id not in found]
-        if not unknown or not _is_trusted(holding.pid):
+        if not unknown or not is_trusted(holding.pid):
             continue
         for patch in unknown:
             found[patch.patch_id] = LivePatch(
@@ -141,7 +141,7 @@ def live_patches(containers: Iterable[Container], holdings: Iterable[Holding]) -
     return tuple(found.values())
 
 
-def _is_trusted(pid: int) -> bool:
+def is_trusted(pid: int) -> bool:
     """Say whether it is a process of root or of this user."""
     try:
         effective = int(procfs.status(pid)["Uid"].split()[1])

@@ -59,6 +59,7 @@ VALUES = {
     "PREFIX": Value(files="*/"),
     "SECONDS": Value(),
     "USER": Value(special="users"),
+    "VERSION": Value(),
     "X": Value(special="processes"),
     "enable|disable": Value(words=("enable", "disable")),
     "YYYY-MM-DD": Value(),
