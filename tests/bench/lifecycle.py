@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 GOAL = 0.3  # seconds
 MEMORY = 120e6  # bytes
+LIVEPATCH = "glibc-livepatches"
 _INSTALLED_EVERY = 16  # one of so many available packages is installed, of 32,000 therefore 2,000
 _RECORDED = "recorded value 5.0 s (32,000 packages)"
 _PROBE = """\
@@ -35,12 +36,14 @@ start = time.perf_counter()
 pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
 _, status, usage = os.wait4(pid, 0)
 end = time.perf_counter()
-print(json.dumps([os.waitstatus_to_exitcode(status), end - start, usage.ru_maxrss]), file=sys.stderr)
+cpu = usage.ru_utime + usage.ru_stime
+print(json.dumps([os.waitstatus_to_exitcode(status), end - start, cpu, usage.ru_maxrss]), file=sys.stderr)
 """
 
 
 class _Done(NamedTuple):
     seconds: float
+    cpu: float  # seconds
     peak: int  # bytes of memory
     output: str
 
@@ -64,7 +67,7 @@ def _measure(plan: Plan, tool: Ulp, *, available: int, has_goal: bool) -> Iterat
         for _ in range(plan.repeats):
             machine.wait_until_quiet(plan.patience)
             runs.append(_timed(command))
-        found = [_updates(done.output) for done in runs]
+        found = [_named(done.output) for done in runs]
         wrong = "" if set(found) == {expected} else f"{found} packages are named, not {expected}"
         for unit, values, goal in (
             ("s", tuple(done.seconds for done in runs), GOAL),
@@ -79,6 +82,7 @@ def _measure(plan: Plan, tool: Ulp, *, available: int, has_goal: bool) -> Iterat
                 goal=goal if has_goal else None,
                 touched={"packages named": found[0]},
                 wrong=wrong,
+                note=f"CPU {min(done.cpu for done in runs) * 1000:.0f} ms" if unit == "s" else "",
             )
 
 
@@ -88,7 +92,7 @@ def _system(work: Path, *, installed: int, available: int) -> ZyppRoot:
     from tests.support.installed_root import database_directory
 
     system = zypp_root.make(work)
-    names = [f"package-{number}" for number in range(installed)]
+    names = [LIVEPATCH, *(f"package-{number}" for number in range(1, installed))]
     packages = rpms.build_many(names, into=work / "packages", work=work / "build")
     database = str(database_directory(system.root))
     (work / "manifest").write_text("\n".join(map(str, packages)))
@@ -103,7 +107,8 @@ def _system(work: Path, *, installed: int, available: int) -> ZyppRoot:
 
 def _available(installed: Sequence[str], count: int) -> Iterator[Entry]:
     yield from (Entry(name=name, version="2") for name in installed)
-    for number in range(count - len(installed)):
+    yield Entry(name=LIVEPATCH, version="0.5")
+    for number in range(count - len(installed) - 1):
         needs = [_word(number // 2), _word(number // 3)]
         yield Entry(name=_word(number), requires=needs, provides=[f"lib{_word(number)}.so.1()(64bit)"])
 
@@ -117,19 +122,21 @@ def _cases(tool: Ulp, installed: int) -> Iterator[tuple[str, list[str | Path], i
     """Give each command and the packages that it has to name."""
     directory = tool.command.parent
     yield "zypper lifecycle", [directory / "zypper-lifecycle"], installed
+    yield "plan of a downgrade", [directory / "ulp", "downgrade", "--dry-run", LIVEPATCH], 1
 
 
-def _updates(output: str) -> int:
-    """Return how many packages the answer names."""
-    document = json.loads(output)
-    return sum(package["update"] is not None for package in document["packages"])
+def _named(output: str) -> int:
+    """Return how many packages the answer gives another version of."""
+    return sum(
+        bool(package.get("update") or package.get("to")) for package in json.loads(output)["packages"]
+    )
 
 
 def _timed(command: Sequence[str | Path]) -> _Done:
     # the kernel counts to a child's peak what its parent held when it was started, so the parent is a small one
     words = [sys.executable, "-SE", "-c", _PROBE, *map(str, command)]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    status, seconds, peak = json.loads(done.stderr.splitlines()[-1])
+    status, seconds, cpu, peak = json.loads(done.stderr.splitlines()[-1])
     if status:
         raise AssertionError(f"{command[0]} ended with {status}: {done.stderr}")
-    return _Done(seconds, peak * 1024, done.stdout)
+    return _Done(seconds, cpu, peak * 1024, done.stdout)
