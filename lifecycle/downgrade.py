@@ -29,7 +29,7 @@ _VERSION = re.compile(
     r"(?:[0-9]+:)?[A-Za-z0-9._+~^]+(?:-[A-Za-z0-9._+~^]+)?"
 )  # rpm's, with or without a release
 _MOST_NAMED = 8  # versions in a sentence
-_RESERVE = 16 << 20  # bytes that have to be left on a file system
+_RESERVE = 4 << 20  # bytes that have to be left on a file system
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

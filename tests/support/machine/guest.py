@@ -65,7 +65,7 @@ def root() -> BinaryIO:
             if path.is_file():
                 archive.file(str(path), path)
         archive.file("/etc/rpm/macros.guest", b"%_dbpath /var/lib/rpm\n")
-        for path in _needed(programs):
+        for path in needed(programs):
             archive.file(str(path), path, 0o755)
         for name, content in _rooms():
             archive.file(f"{_HOME}/{name}", content)
@@ -101,7 +101,7 @@ def _compiled(path: Path, tag: str) -> tuple[str, Path]:
     return str(path), path
 
 
-def _needed(programs: Sequence[Path]) -> list[Path]:
+def needed(programs: Sequence[Path]) -> list[Path]:
     """Return the libraries that programs are linked with, as the dynamic linker finds them."""
     said = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout
     return sorted({Path(path) for path in re.findall(r"(/\S+) \(0x", said)})

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -93,14 +94,14 @@ class Saved:
 
 
 def boot(kernel: Kernel, files: Mapping[str, Path]) -> Saved:
-    """Boot a kernel with further files in its root; raises Unavailable or MachineError."""
+    """Boot a kernel with further files in its root, programs among them; raises Unavailable or MachineError."""
     root = tempfile.TemporaryFile()  # noqa: SIM115  whoever gets it keeps it open
     base = guest.root()
     base.seek(0)
     shutil.copyfileobj(base, root, 1 << 20)
     with Archive(root) as archive:
         for path, source in files.items():
-            archive.file(path, source)
+            archive.file(path, source, 0o755 if os.access(source, os.X_OK) else 0o644)
     root.flush()
     with emulator(kernel.image, root) as running:
         release = running.receive()["ready"]

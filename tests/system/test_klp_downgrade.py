@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""klp downgrade on a real kernel: real zypper, real packages, live patches that really are loaded.
+
+What zypper and klp make of everything else that can happen is in test_zypper_downgrade.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.machine import absence, kernels, modules, packages, zypper
+from tests.support.machine.apt import Unavailable
+from tests.support.machine.machine import Machine, Saved, boot
+from tests.support.machine.modules import Livepatch
+
+SYSFS = "/sys/kernel/livepatch"
+
+
+def _patch(version: int, *macros: str) -> Livepatch:
+    return Livepatch(version=version, macros=(f'COMMAND_LINE "{version}"', *macros), replace=True)
+
+
+ONE, TWO, THREE, FOUR = PATCHES = [_patch(1), _patch(2, "VFORK"), _patch(3), _patch(4)]
+
+
+@pytest.fixture(scope="module")
+def booted(tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """A kernel, version 4 of its live patches installed, and a repository with 1 to 4."""
+    generation = kernels.GENERATIONS[0]
+    work = tmp_path_factory.mktemp("kernel")
+    (work / "modules").mkdir()
+    configuration = work / "zypp-livepatch.conf"
+    configuration.write_text("[kernel]\ntransition = 3\n")
+    try:
+        kernel = kernels.kernel(generation)
+        built = modules.build(PATCHES, kernel=kernel, into=work / "modules")
+        files = zypper.files(PATCHES, built, installed=FOUR, kernel=kernel, work=work)
+        return boot(kernel, {**files, "/etc/zypp-livepatch.conf": configuration})
+    except Unavailable as reason:
+        absence.skip(generation, reason)
+
+
+@pytest.fixture
+def machine(booted: Saved) -> Iterator[Machine]:
+    """The machine runs version 4, and zypper knows the repository."""
+    with booted.running() as running:
+        assert running.call("load", path=packages.module_path(FOUR, booted.kernel)) == ""
+        assert running.call("wait_for", path=f"{SYSFS}/{FOUR.name}/transition", text="0\n") is not None
+        assert running.run("zypper", "--non-interactive", "refresh").status == 0
+        yield running
+
+
+def in_effect(machine: Machine) -> tuple[list[str], str | None]:
+    """What the kernel says: the live patches that it has, and a file that each of them answers for."""
+    names = machine.call("names", path=SYSFS)
+    assert [machine.read(f"{SYSFS}/{name}/enabled") for name in names] == ["1\n"] * len(names)
+    return names, machine.read("/proc/cmdline")
+
+
+def test_back_to_the_first_one(machine: Machine, booted: Saved) -> None:
+    name = packages.name(booted.kernel)
+    assert in_effect(machine) == ([FOUR.name], "4\n")
+
+    done = machine.klp("-n", "downgrade")
+    assert (done.status, done.errors) == (0, "")
+    assert f"  zypper --non-interactive install --oldpackage {name}=3-{THREE.release}\n" in done.output
+    assert f"(1/1) Installing: {name}-3-{THREE.release}.noarch" in done.output
+    assert done.output.endswith(f"\n{THREE.name} is in effect, {FOUR.name} is out of use.\n")
+    assert in_effect(machine) == ([THREE.name], "3\n")
+
+    pid = machine.sleeper("vfork")  # inside of a function that version 2 replaces
+    done = machine.klp("downgrade", "-n")
+    assert done.status == 3
+    assert done.errors == (
+        f"klp: The state now: {name}-2-{TWO.release} is installed and {TWO.name} still in transition after 3 s: "
+        f"it waits for sleeper ({pid})\n"
+        "hint: 'klp wait' waits on, 'klp blocking -vv' says what helps\n"
+    )
+    assert machine.klp("downgrade", "-n").status == 75
+    [child] = (machine.read(f"/proc/{pid}/task/{pid}/children") or "").split()
+    machine.call("kill", pid=int(child))
+    assert machine.klp("wait").status == 0
+    assert in_effect(machine) == ([TWO.name], "2\n")
+
+    document = json.loads(machine.klp("downgrade", "-n", "--json").output)
+    assert (document["state"], document["before"]) == ("done", TWO.name)
+    assert document["patches"] == [{"name": ONE.name, "enabled": True, "transition": False}]
+    assert in_effect(machine) == ([ONE.name], "1\n")
+
+    done = machine.klp("downgrade", "-n")
+    assert done == (2, "", f"klp: {ONE.name} is the initial live patch: there is none before it\n")
+    assert in_effect(machine) == ([ONE.name], "1\n")
