@@ -80,10 +80,28 @@ def matching(patterns: Iterable[str], *, root: str = "/") -> dict[str, tuple[Pac
     return found
 
 
+def directory(root: str = "/") -> str:
+    """Return where the database under a root is; raises DatabaseError."""
+    return os.path.join(root, _binding().expandMacro("%{_dbpath}").lstrip("/"))
+
+
+def owners(paths: Iterable[str], *, root: str = "/") -> dict[str, Package]:
+    """Return the package of each path, as seen inside the root, that an installed one has; raises DatabaseError."""
+    found: dict[str, Package] = {}
+    packages: dict[int, Package] = {}
+    with opened(root) as database:
+        for path in paths:
+            for header in database.dbMatch("basenames", path):
+                number = header["dbinstance"]
+                found[path] = packages.setdefault(number, packages.get(number) or _package(header))
+    return found
+
+
 def unowned(paths: Iterable[str], *, root: str = "/") -> list[str]:
     """Return those of some paths, as seen inside the root, that no installed package has; raises DatabaseError."""
-    with opened(root) as database:
-        return [path for path in paths if not any(database.dbMatch("basenames", path))]
+    wanted = list(paths)
+    known = owners(wanted, root=root)
+    return [path for path in wanted if path not in known]
 
 
 def signature_problems(names: Iterable[str], *, root: str = "/") -> dict[tuple[str, str], str]:
@@ -142,7 +160,7 @@ def opened(root: str, *, loud: bool = False) -> Iterator[rpm.TransactionSet]:
     rpm = _binding()
     if loud:
         rpm.setVerbosity(rpm.RPMLOG_ERR)
-    path = os.path.join(root, rpm.expandMacro("%{_dbpath}").lstrip("/"))
+    path = directory(root)
     hint = f"see what 'rpm --root {root} -q rpm' says; 'rpm --rebuilddb' repairs many damages"
     if not Path(path).is_dir():  # rpm would make an empty database and find nothing in it
         raise DatabaseError(f"there is no rpm database in {path}", hint=hint)

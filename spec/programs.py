@@ -19,6 +19,7 @@ from host.command_line import load
 from klp import sysfs
 from lifecycle import data, products
 from ulp import installed
+from ulp.watch import presence
 from zypp_plugin import archive
 
 Entry = tuple[str, str]  # what is named, and what it is
@@ -83,8 +84,16 @@ PROGRAMS = (
         files=(
             (f"/{installed.DIRECTORY}/PACKAGE/", "The live patches of a package."),
             (f"/{installed.MOVED}/", "Copies of them on transactional systems."),
+            (presence.FILE, "What a running ulp watch says of itself; locked as long as it runs."),
             _CONFIGURATION,
             _DOCUMENTS,
+        ),
+        environment=(
+            *_COLOURS,
+            (
+                "NOTIFY_SOCKET",
+                "Where ulp watch tells systemd that it listens, and what it has done (sd_notify(3)).",
+            ),
         ),
         see_also=("klp(1)", "proc(5)", "ptrace(2)", "zypper(8)", "zypper-livepatch(8)"),
     ),

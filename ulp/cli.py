@@ -16,6 +16,7 @@ COMMANDS = (
     "status",
     "lifecycle",
     "downgrade",
+    "watch",
     "messages",
     "set_patchable",
     "dump",

@@ -38,18 +38,21 @@ def change(
     settings: Settings,
     pids: Sequence[int] | None = None,
     exempt: Callable[[int], str] | None = None,
+    engines: Engines | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
     """Make changes, each in a stop of its own, in the processes that they concern.
 
     Without ``pids`` that is every process except this one, kernel threads and, unless configured, process 1.
     ``exempt`` says of a process that is concerned why it is to be left out, "" if it is not; it must not raise.
-    ``on_progress`` is told how many of how many processes are done. Raises Error where nothing can be done at all.
+    ``engines`` that have changed or rehearsed before know libraries already. ``on_progress`` is told how many of how
+    many processes are done. Raises Error where nothing can be done at all.
     """
     results: dict[int, list[Result]] = {}
     unseen: set[int] = set()
     done = 0
-    work = _Work(changes, settings, named=pids is not None, exempt=exempt)
+    engines = engines or Engines(cancelled=surgeon.abandoned)
+    work = _Work(changes, settings, named=pids is not None, exempt=exempt, engines=engines)
     chosen = list(pids) if pids is not None else _selectable(settings)
     for _ in range(_ROUNDS):
         total = done + len(chosen)
@@ -95,12 +98,13 @@ class _Work:
         *,
         named: bool,
         exempt: Callable[[int], str] | None,
+        engines: Engines,
     ) -> None:
         self._changes = changes
         self._settings = settings
         self._named = named
         self._exempt = exempt
-        self._engines = Engines(cancelled=surgeon.abandoned)
+        self._engines = engines
         self._builds = Builds()
         self._wanted = {change.apply.build_id for change in changes if change.apply is not None}
 

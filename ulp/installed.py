@@ -58,6 +58,13 @@ def find(root: str = "/") -> tuple[tuple[Container, ...], tuple[Error, ...]]:
     return tuple(found.values()), tuple(problems)
 
 
+def paths(root: str = "/") -> list[str]:
+    """Return where the containers in the directories of packages are, as seen inside ``root``."""
+    packages = f"/{DIRECTORY}/"
+    found = (f"/{os.path.relpath(path, root)}" for path in _everywhere(root, _ignore))
+    return sorted(path for path in found if path.startswith(packages))
+
+
 def containers_of(name: str, *, root: str) -> Iterator[str]:
     """Yield the paths of the containers in the directory of package ``name``, as seen inside ``root``."""
     for path in _below(os.path.join(root, DIRECTORY, name), _ignore):

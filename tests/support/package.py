@@ -23,6 +23,7 @@ _PYTHON = ("capstone", "rich", "markdown_it", "mdurl", "pygments", "solv")
 _PROVIDED = (
     "python3 = 3.99",
     *(f"python3-{name}" for name in ("capstone", "rich", "rpm", "solv")),
+    "/bin/sh",
     "/usr/bin/python3",
     "zypper",
 )
@@ -30,6 +31,7 @@ _PROVIDED = (
 _DIRECTORIES = (
     "/usr/etc",
     "/usr/lib/zypper/commands",
+    "/usr/lib/systemd/system",
     "/usr/lib64",
     "/usr/share/doc/packages",
     "/usr/share/fish/vendor_completions.d",

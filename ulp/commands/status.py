@@ -177,6 +177,8 @@ def _print_text(options: argparse.Namespace, verdict: Verdict) -> None:
         print(f"ulp: {verdict.other_builds()}{'' if with_others else '; -v lists them'}.")
     if verdict.unseen:
         print(f"ulp: {report.unseen(verdict.unseen)}.")
+    if verdict.patches:
+        print(f"ulp: {sanitize(_watching())}.")
     color = {"covered": ink.good, "not-covered": ink.bad}.get(verdict.word, ink.warn)
     print(f"ulp: {color(verdict.sentence)}.")
     sys.stdout.flush()
@@ -186,8 +188,23 @@ def _print_text(options: argparse.Namespace, verdict: Verdict) -> None:
         print(f"hint: {hint}", file=sys.stderr)
 
 
+def _watching() -> str:
+    """Say whether processes that start later are patched."""
+    from ulp.watch import presence
+
+    state = presence.read()
+    if state is None:
+        return f"processes that start later are not patched: {presence.UNIT} does not run"
+    if state.problem:
+        return f"{presence.UNIT} runs (process {state.pid}): {state.problem}"
+    return f"{presence.UNIT} runs (process {state.pid}) and has patched {state.patched} that started later"
+
+
 def _print_json(verdict: Verdict, patches: Sequence[LivePatch]) -> None:
+    import dataclasses
+
     from host import json_output
+    from ulp.watch import presence
 
     json_output.write(
         "ulp-status",
@@ -217,6 +234,7 @@ def _print_json(verdict: Verdict, patches: Sequence[LivePatch]) -> None:
             ],
             "processes": [_row(row) for row in verdict.rows],
             "problems": [problem.sentence for problem in verdict.problems],
+            "watcher": dataclasses.asdict(watcher) if (watcher := presence.read()) else None,
         },
     )
 
