@@ -40,28 +40,23 @@ class Supply:
     problems: tuple[str, ...] = ()
 
 
-def read_supply(
-    names: Iterable[str], *, patterns: Iterable[str] = (), release: str = "", root: str = "/"
-) -> Supply:
-    """Return what is known of packages and patterns with these names; never raises, and does not wait without end.
-
-    ``release`` is the version of the base product, which the addresses of repositories may hold.
-    """
+def read_supply(names: Iterable[str], *, patterns: Iterable[str] = (), root: str = "/") -> Supply:
+    """Return what is known of packages and patterns with these names; never raises, and does not wait without end."""
     wanted, asked = list(dict.fromkeys(names)), list(patterns)
     try:
-        return apart.call(lambda: _read(wanted, asked, release, root), patience=_PATIENCE)
+        return apart.call(lambda: _read(wanted, asked, root), patience=_PATIENCE)
     except Error as problem:
         return Supply(problems=(problem.sentence,))
     except apart.NoAnswerError as problem:
         return Supply(problems=(f"what is installed and available cannot be read: {problem}",))
 
 
-def _read(names: list[str], patterns: list[str], release: str, root: str) -> Supply:
+def _read(names: list[str], patterns: list[str], root: str) -> Supply:
     try:
         from lifecycle.packages import Packages
         from lifecycle.solving import updates
 
-        packages = Packages(root, release=release)
+        packages = Packages(root, release=_release(root))
     except ImportError as problem:
         raise DatabaseError(f"libsolv's binding for Python cannot be loaded: {problem}") from problem
     newer = {name: _available(offer) for (name, _), offer in updates(packages).items() if name in names}
@@ -75,6 +70,16 @@ def _read(names: list[str], patterns: list[str], release: str, root: str) -> Sup
         locked=frozenset(name for name in names if name in held),
         problems=tuple(packages.problems),
     )
+
+
+def _release(root: str) -> str:
+    """Return the version of the base product, which the addresses of repositories may hold."""
+    from lifecycle.products import read_products
+
+    try:
+        return next((product.version for product in read_products(root) if product.base), "")
+    except Error:  # who reads products for their own sake says so
+        return ""
 
 
 def _available(offer: Offer) -> Available:

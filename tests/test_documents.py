@@ -30,7 +30,7 @@ def test_every_schema_that_is_written_is_documented() -> None:
     assert "klp-check" in (ROOT / "docs/json.md").read_text()  # the same as klp-status
 
 
-@pytest.mark.parametrize("command", ["status", "patches", "functions", "blocking", "wait"])
+@pytest.mark.parametrize("command", ["status", "patches", "functions", "blocking", "wait", "doctor"])
 def test_examples_of_klp(command: str) -> None:
     done = subprocess.run([BIN / "klp", command, "--json"], capture_output=True, text=True, timeout=20)
     assert contradictions(json.loads(done.stdout)) == []

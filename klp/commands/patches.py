@@ -32,6 +32,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import datetime
 
+    from klp.supply import Supply
+
 
 @dataclass(kw_only=True, slots=True)
 class _Details:
@@ -39,6 +41,7 @@ class _Details:
 
     packages: dict[str, LivePatchPackage] = field(default_factory=dict)
     ends: dict[str, datetime.date] = field(default_factory=dict)
+    supply: Supply | None = None
     unused: Sequence[LoadedModule] = ()
     problems: list[str] = field(default_factory=list)
     status: ExitStatus = ExitStatus.OK
@@ -49,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common(
         parser,
         verbose="show if it is active, its RPM, and the CVEs and bugs that are fixed; -vv: and until when it is "
-        "maintained, and modules that are loaded but not in use",
+        "maintained, whether there is an update, and modules that are loaded but not in use",
     )
 
 
@@ -90,11 +93,16 @@ def _find_details(patches: Sequence[KernelPatch], *, level: int, root: str) -> _
             f"no package owns the module {name}" for name in active if name not in answer.found
         ]
     if level > 1:
+        from klp.supply import read_supply
         from klp.support import read_support
 
-        support = read_support([each.package for each in answer.found.values()], root=root)
+        installed = [each.package for each in answer.found.values()]
+        support = read_support(installed, root=root)
         details.ends = support.ends
-        details.problems += support.problems
+        details.supply = (
+            read_supply((package.name for package in installed), root=root) if installed else None
+        )
+        details.problems += [*support.problems, *(details.supply.problems if details.supply else ())]
         details.unused = unused_modules([patch.name for patch in patches], root)
     return details
 
@@ -113,6 +121,7 @@ def _lines(patch: KernelPatch, details: _Details, *, level: int) -> list[str]:
         ]
         if level > 1:
             lines.append(f"    expires: {_expiry(details.ends.get(found.package.name))}")
+            lines.append(f"    update: {_update(found, details.supply)}")
     return lines
 
 
@@ -122,6 +131,13 @@ def _expiry(end: datetime.date | None) -> str:
     if end is None:
         return "(unknown)"
     return f"{end} (no longer maintained)" if end <= today() else str(end)
+
+
+def _update(found: LivePatchPackage, supply: Supply | None) -> str:
+    update = supply and supply.updates.get(found.package.name)
+    if update:
+        return f"{update.edition} ({update.repository})"
+    return "(none)" if supply and supply.repositories else "(unknown)"
 
 
 def _unused_lines(module: LoadedModule) -> list[str]:
@@ -146,6 +162,8 @@ def _write_json(patches: Sequence[KernelPatch], details: _Details) -> None:
         fields["cves"] = found and found.fixes.cves
         fields["other_fixes"] = found and found.fixes.others
         fields["expires"] = end and end.isoformat()
+        update = details.supply and found and details.supply.updates.get(found.package.name)
+        fields["update"] = asdict(update) if update else None
         described.append(fields)
     unused = [{"name": module.name, "pinned": module.pinned} for module in details.unused]
     write("klp-patches", {"patches": described, "unused_modules": unused, "problems": details.problems})

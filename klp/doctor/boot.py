@@ -91,15 +91,15 @@ def reboot(situation: Situation) -> Iterator[Finding]:
         yield Finding(
             topic=Topic.REBOOT,
             mood=Mood.OK,
-            sentence=f"no reboot is needed now: {newer} is installed, but live patches keep the running kernel "
-            f"secure{until}",
+            sentence=f"no reboot is needed now: {newer} is installed, but the running kernel gets its fixes from "
+            f"live patches{until}",
         )
     elif os.path.exists(os.path.join(root, _WANTED)):
-        level = (_first_word(os.path.join(root, _WANTED)) or "reboot").replace("reboot", "a reboot")
+        level = _first_word(os.path.join(root, _WANTED)) or "reboot"
         yield Finding(
             topic=Topic.REBOOT,
             mood=Mood.NOTE,
-            sentence=f"/{_WANTED} asks for {level}, but the running kernel is the newest that is installed: "
+            sentence=f"/{_WANTED} asks for a {level}, but the running kernel is the newest that is installed: "
             "it is about something else",
             steps=("zypper ps -s",),
         )

@@ -46,7 +46,7 @@ def package(situation: Situation) -> Iterator[Finding]:
             steps=(f"{situation.subscription.manager} update {installed.name}",),
         )
     elif newest in running:
-        no_newer = " and no repository has a newer one" if situation.supply.repositories else ""
+        no_newer = ", and no repository has a newer one" if situation.supply.repositories else ""
         yield Finding(
             topic=Topic.PACKAGE, mood=Mood.OK, sentence=f"{installed.label} is what runs{no_newer}"
         )

@@ -100,7 +100,6 @@ def read_situation(root: str) -> Situation:
     supply = read_supply(
         [*filter(None, [package_for(running) if running else ""]), f"kernel-{running.rpartition('-')[2]}"],
         patterns=way.patterns,
-        release=base.version if base else "",
         root=root,
     )
     support = read_support((each.package for each in found.found.values()), root=root)

@@ -101,6 +101,7 @@ def test_patches_as_json(livepatched: Path) -> None:
         "cves": ["CVE-2024-53042", "CVE-2024-50115"],
         "other_fixes": ["bsc#1229275"],
         "expires": None,
+        "update": None,
     }
     assert answer["unused_modules"] == []
 

@@ -24,8 +24,8 @@ from tests.support.machine.apt import Unavailable
 
 PROGRAM = "qemu-system-x86_64"
 _HARDWARE = (
-    # without what an emulator does slowly (repeated string instructions, a fifth level of page tables, locks on memory), and
-    # without cmpxchg16b: QEMU 7.2 computes its flags from a stale state, and an interrupt right behind it takes them along
+    # Without what is slow to emulate: repeated string instructions, a fifth level of page tables, locks on memory.
+    # And without cmpxchg16b: QEMU 7.2 makes its flags of a stale state, and an interrupt right behind it keeps them.
     *(
         "-accel",
         "tcg",
