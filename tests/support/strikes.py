@@ -23,7 +23,7 @@ KILLS = int(os.environ.get("ULP_TEST_KILLS", "500"))  # in all; 500 is what the 
 SEED = int(os.environ.get("ULP_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 HITS = 50  # with one target
 ROOT = Path(__file__).parents[2]
-WAYS = 21
+WAYS = 22
 
 
 class Striker:

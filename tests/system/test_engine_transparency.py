@@ -14,7 +14,7 @@ import pytest
 from tests.support.livepatches import NEW, OLD, REVERTED, SUCCESS, change, ten_functions, trigger
 from tests.support.targets import FIRST_ANSWER, FIRST_WAIT, Slot, Target, program, running, tgkill
 
-WAYS = 21
+WAYS = 22
 
 
 def back_and_forth(target: Target, rounds: int) -> None:
@@ -59,7 +59,7 @@ def test_threads_that_wake_each_other() -> None:
 
 
 def test_no_wait_ends_early_or_in_eintr() -> None:
-    """21 ways to wait; without a change none of them ever ends in EINTR, so with changes none may."""
+    """22 ways to wait; without a change none of them ever ends in EINTR, so with changes none may."""
     with running(program("waits"), "wait=50") as target:
         with unchanged_masks(target):
             back_and_forth(target, 30)

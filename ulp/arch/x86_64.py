@@ -98,6 +98,7 @@ _ANSWER_EINTR: Final = frozenset(
         1,  # write
         19,  # readv
         20,  # writev
+        40,  # sendfile
         42,  # connect
         43,  # accept
         44,  # sendto
@@ -109,10 +110,14 @@ _ANSWER_EINTR: Final = frozenset(
         208,  # io_getevents
         220,  # semtimedop
         232,  # epoll_wait
+        275,  # splice
         281,  # epoll_pwait
+        285,  # fallocate, which tmpfs takes back then (shmem_fallocate() in mm/shmem.c)
         288,  # accept4
         299,  # recvmmsg
         307,  # sendmmsg
+        327,  # preadv2
+        328,  # pwritev2
         333,  # io_pgetevents
         426,  # io_uring_enter
         441,  # epoll_pwait2

@@ -13,6 +13,7 @@
 #include <sys/select.h>
 #include <sys/sem.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/timerfd.h>
 #include <mqueue.h>
 #include <netinet/in.h>
@@ -43,6 +44,7 @@ static long wait_recv(int fd) { char c; return recv(fd, &c, 1, 0); }
 static long wait_read_socket(int fd) { char c; return read(fd, &c, 1); }
 static long wait_recvmsg(int fd) { char c; struct iovec v = {&c, 1}; struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1}; return recvmsg(fd, &m, 0); }
 static long wait_recvmmsg(int fd) { char c; struct iovec v = {&c, 1}; struct mmsghdr m = {.msg_hdr = {.msg_iov = &v, .msg_iovlen = 1}}; return recvmmsg(fd, &m, 1, 0, NULL); }
+static long wait_preadv2(int fd) { char c; struct iovec v = {&c, 1}; return preadv2(fd, &v, 1, -1, 0); }
 static int open_listener(void) {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (listen(fd, 1)) die("listen");
@@ -116,6 +118,7 @@ static const struct way ways[] = {
     {"read-socket", open_stream, wait_read_socket, EAGAIN},
     {"recvmsg", open_datagram, wait_recvmsg, EAGAIN},
     {"recvmmsg", open_datagram, wait_recvmmsg, EAGAIN},
+    {"preadv2", open_stream, wait_preadv2, EAGAIN},
     {"accept", open_listener, wait_accept, EAGAIN},
     {"semtimedop", open_semaphore, wait_semtimedop, EAGAIN},
     {"io_getevents", nothing, wait_aio, 0},
