@@ -158,9 +158,9 @@ def opened(root: str, *, loud: bool = False) -> Iterator[rpm.TransactionSet]:
     rpm passes over damaged packages as if they were not there; ``loud``: and complains on standard error.
     """
     rpm = _binding()
+    path = directory(root)
     if loud:
         rpm.setVerbosity(rpm.RPMLOG_ERR)
-    path = directory(root)
     hint = f"see what 'rpm --root {root} -q rpm' says; 'rpm --rebuilddb' repairs many damages"
     if not Path(path).is_dir():  # rpm would make an empty database and find nothing in it
         raise DatabaseError(f"there is no rpm database in {path}", hint=hint)

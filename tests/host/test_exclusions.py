@@ -132,7 +132,7 @@ def test_files_of_the_vendor_can_be_hidden(tmp_path: Path) -> None:
 @settings(max_examples=50)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_rules_or_an_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
-    root = tmp_path_factory.getbasetemp() / "any"
+    root = tmp_path_factory.getbasetemp() / "exclusions"
     file = root / exclusions.DIRECTORY / "a.conf"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data)

@@ -88,12 +88,13 @@ def test_a_full_disk_is_told() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_root_that_is_not_there_is_refused(tmp_path: Path, command: str) -> None:
-    done = klp(command, *(["CVE-2025-12345"] if command == "cve" else []), root=tmp_path / "nowhere")
+    more = {"cve": ["CVE-2025-12345"], "downgrade": ["--dry-run"]}.get(command, [])
+    done = klp(command, *more, root=tmp_path / "nowhere")
     assert (done.returncode, done.stdout) == (66, "")
     assert "is not a directory" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [(), ("downgrade",), ("status", "extra"), ("status", "--no-such")])
+@pytest.mark.parametrize("arguments", [(), ("poke",), ("status", "extra"), ("status", "--no-such")])
 def test_other_words_are_a_usage_error(arguments: tuple[str, ...]) -> None:
     done = klp(*arguments)
     assert (done.returncode, done.stdout) == (64, "")
