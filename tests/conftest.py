@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What all tests share: the end of a run says loudly what did not run."""
+"""What all tests share: how properties are tried, and an end of a run that says loudly what did not run."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from tests.support import libpulp
 from tests.support.machine import absence
+
+# what is slow because the machine is busy is no failure
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

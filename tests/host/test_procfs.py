@@ -63,14 +63,12 @@ _MAPPINGS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(_MAPPINGS, max_size=20))
 def test_every_map_that_the_kernel_can_write_is_read(mappings: list[Mapping]) -> None:
     expected = tuple(mapping._replace(path=mapping.path.replace("\n", "\\012")) for mapping in mappings)
     assert procfs.parse_maps(b"".join(map(line_of, mappings))) == expected
 
 
-@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=300), st.lists(_MAPPINGS, min_size=1, max_size=3)), st.data())
 @example(b"1-2 r-xp 0 0:0 " + b"9" * 5000, None)
 @example(b"1-2 r-xp " + b"f" * 100_000 + b" 0:0 1 /x\n", None)
@@ -106,7 +104,7 @@ def mapped(path: bytes, *, delete: bool) -> Iterator[int]:
             os.unlink(path)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.binary(min_size=1, max_size=200), delete=st.booleans())
 @example(name=b"a\rb", delete=False)
 @example(name=b"two\nlines", delete=False)

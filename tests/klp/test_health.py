@@ -88,7 +88,7 @@ def test_a_pipe_in_a_saved_tree_does_not_hang(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 30
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(log=st.binary(max_size=200), tainted=st.text("0123456789-x\n", max_size=30))
 def test_anything_is_read(tmp_path: Path, log: bytes, tainted: str) -> None:
     write(tmp_path, tainted=tainted, log=log)

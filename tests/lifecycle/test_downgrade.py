@@ -173,7 +173,7 @@ def test_room(made: ZyppRoot) -> None:
         check_room(replace(small, download=1 << 60), packages, root=str(made.root))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     to=st.text(max_size=12) | st.from_regex(r"[0-9.:~^+-]{1,8}", fullmatch=True),
     below=st.sampled_from(["4-1", "2-1"]),

@@ -213,7 +213,7 @@ def test_it_is_made_the_same_each_time(generated: Path, tmp_path: Path) -> None:
         assert str(ROOT) not in (generated / path).read_text()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.text(

@@ -128,7 +128,7 @@ entries = st.builds(
 several = st.lists(entries, max_size=4, unique_by=lambda entry: entry.version).map(tuple)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(one=several, two=several, tools=st.sampled_from(["1", "3"]))
 def test_any_repositories(
     system: Sandbox, one: tuple[Entry, ...], two: tuple[Entry, ...], tools: str

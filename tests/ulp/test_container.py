@@ -387,7 +387,7 @@ def test_every_section_truncated_or_with_a_byte_more(packed: Path) -> None:
                 parse(with_sections(found.image, {section: damaged}))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_mutated_metadata(packed: Path, data: st.DataObject) -> None:
     found = read(packed)
@@ -400,7 +400,7 @@ def test_mutated_metadata(packed: Path, data: st.DataObject) -> None:
     attempt(with_sections(found.image, {SECTION: bytes(content)}))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_mutated_files(packed: Path, data: st.DataObject) -> None:
     image = bytearray(packed.read_bytes())
@@ -417,7 +417,7 @@ def test_mutated_files(packed: Path, data: st.DataObject) -> None:
     attempt(bytes(image))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=400))
 def test_random_metadata(packed: Path, content: bytes) -> None:
     attempt(with_sections(packed.read_bytes(), {SECTION: content}))

@@ -420,7 +420,7 @@ def test_random_bytes(data: bytes) -> None:
     everything(b"\x7fELF\x02\x01\x01" + data)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_mutated_libraries(libraries: Mapping[str, Path], data: st.DataObject) -> None:
     """Headers and dynamic sections are hit more often than code."""

@@ -236,7 +236,7 @@ def interesting(data: bytes) -> list[tuple[int, int]]:
     return [(0, 64), (64, 56 * len(elf.segments)), *found]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_damaged_images_are_not_images(data: st.DataObject) -> None:
     image_bytes = bytearray(original())
@@ -263,7 +263,7 @@ def test_damaged_images_are_not_images(data: st.DataObject) -> None:
     assert time.process_time() - begin < 5
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=400), st.binary(max_size=200))
 @example(b"", b"")
 def test_any_bytes(header: bytes, rest: bytes) -> None:

@@ -289,14 +289,14 @@ def reference(body: Sequence[Instruction]) -> int | None:
     return a
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(instructions())
 @example([(LOADX_IMMEDIATE, 0, 0, 33), (LOAD_IMMEDIATE, 0, 0, 3), (0x64 | X, 0, 0, 1)])
 def test_any_program_against_a_second_interpreter(body: list[Instruction]) -> None:
     assert interpreter_computes(body) == (reference(body) or 0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(instructions())
 def test_any_program_against_the_kernel(body: list[Instruction]) -> None:
     expected = reference(body)
@@ -309,7 +309,7 @@ def test_any_program_against_the_kernel(body: list[Instruction]) -> None:
 # What the kernel would not have taken
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(st.integers(0, 0xFFFF), st.integers(0, 255), st.integers(0, 255), st.integers(0, MASK)),
@@ -325,7 +325,7 @@ def test_garbage_is_a_bad_filter(code: list[Instruction]) -> None:
     assert time.process_time() - begin < 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_bytes_are_a_bad_filter(code: bytes) -> None:
     try:

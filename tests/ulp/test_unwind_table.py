@@ -162,7 +162,7 @@ def test_a_count_of_more_than_there_is(count: int) -> None:
     assert image.unwind.function_at(0x3000) is None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.binary(max_size=80), st.binary(max_size=120), st.integers(-(1 << 40), 1 << 70))
 @example(
     struct.pack("<BBBBiI", 1, 0x1B, 3, 0x3B, 0, 1) + struct.pack("<ii", 0, 1024),

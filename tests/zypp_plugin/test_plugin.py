@@ -138,7 +138,7 @@ def test_a_full_standard_error_holds_nothing_up() -> None:
             assert zypp.ask(b"bad\nframe " + b"x" * 60).startswith(b"ERROR")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.sampled_from(

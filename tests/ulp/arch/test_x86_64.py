@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ulp.arch import x86_64 as arch
@@ -78,7 +78,6 @@ def test_an_answer_of_eintr_is_turned_into_a_restart(call: int) -> None:
     assert (found[arch.ORIG_RAX], found[arch.RIP]) == (call, 100)
 
 
-@settings(deadline=None)
 @given(_registers, st.integers(-4096, 4096), st.one_of(st.integers(0, 500), st.just(NO_CALL)))
 def test_nothing_else_is_mended(values: list[int], result: int, call: int) -> None:
     found = registers(values, RAX=result, ORIG_RAX=call)
@@ -90,7 +89,6 @@ def test_nothing_else_is_mended(values: list[int], result: int, call: int) -> No
         assert not changed
 
 
-@settings(deadline=None)
 @given(_registers, st.integers(0, 500), st.sampled_from([ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND]))
 def test_a_restart_makes_the_call_again(values: list[int], call: int, why: int) -> None:
     found = registers(values, RAX=-why, ORIG_RAX=call, RIP=0x1002)
@@ -106,7 +104,6 @@ def test_a_call_that_the_kernel_remembers_is_restarted_by_restart_syscall() -> N
     assert (after[arch.RAX], after[arch.RIP]) == (arch.SYS_RESTART_SYSCALL, 0x1000)
 
 
-@settings(deadline=None)
 @given(_registers)
 def test_outside_of_a_call_nothing_is_restarted(values: list[int]) -> None:
     for why in (ERESTARTSYS, ERESTART_RESTARTBLOCK, errno.EINTR):
@@ -151,7 +148,6 @@ def test_64_bit_code() -> None:
         assert arch.runs_64_bit(found) is expected
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=7, max_size=7))
 def test_a_call_is_seen_from_behind(code: bytes) -> None:
     import capstone

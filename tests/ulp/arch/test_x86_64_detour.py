@@ -183,7 +183,7 @@ def test_no_filler_is_no_room() -> None:
 
 
 @given(st.binary(max_size=40), st.integers(0, 45), st.integers(0, 15), st.binary(max_size=16))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @example(ENDBR, 0, 0, b"")
 @example(b"", 0, 0, b"")
 def test_whatever_the_bytes_are(body: bytes, size: int, offset: int, before: bytes) -> None:
@@ -302,7 +302,7 @@ def generated(draw: st.DrawFn) -> tuple[bytes, list[int]]:
     return bytes(code), targets
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(generated())
 def test_branches_of_generated_code(function: tuple[bytes, list[int]]) -> None:
     code, targets = function
@@ -328,7 +328,7 @@ def test_branches_of_generated_code(function: tuple[bytes, list[int]]) -> None:
     assert jump[2:] == ("jmp", hex(BASE + 0x1000))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(generated(), st.integers(0, 20), st.integers(1, 8))
 def test_branches_to_a_range(function: tuple[bytes, list[int]], first: int, length: int) -> None:
     code, targets = function
@@ -349,7 +349,7 @@ def test_branches_to_a_range(function: tuple[bytes, list[int]], first: int, leng
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=60))
 def test_every_branch_that_is_decoded_anywhere_is_found_by_its_looks(code: bytes) -> None:
     """The quick look at bytes may see too many branches, never too few: at any offset, whatever is in front of it."""

@@ -136,7 +136,7 @@ def look_at_churn(process: Process, ranges: Ranges) -> Watch:
 # The search for words
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(st.integers(0x10000, (1 << 47) - 1), st.integers(1, 1 << 25)), min_size=1, max_size=4

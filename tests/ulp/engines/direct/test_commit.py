@@ -129,7 +129,6 @@ _steps = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(_steps)
 def test_patches_stack_and_come_off_in_order_only(steps: list[tuple[set[int], list[int] | None]]) -> None:
     world = Patched()
@@ -278,7 +277,7 @@ def test_what_a_killed_tool_began_is_finished(change: str, fault: tuple[int, int
     world.check()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_finishing_may_be_killed_as_often_as_one_likes(data: st.DataObject) -> None:
     world, revert, apply = stacked()

@@ -38,7 +38,7 @@ def maps(draw: st.DrawFn) -> tuple[Mapping, ...]:
     return tuple(found)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data(), maps(), st.sampled_from([1, 3, 64, 1 << 14, 1 << 18]))
 def test_the_place_is_free_and_near_and_in_nobodys_way(
     data: st.DataObject, mappings: tuple[Mapping, ...], pages: int
@@ -71,7 +71,7 @@ def test_the_place_is_free_and_near_and_in_nobodys_way(
         refused.add(place)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(maps(), st.sampled_from([PAGE, 64 * PAGE]))
 def test_a_place_is_found_where_there_is_one(mappings: tuple[Mapping, ...], size: int) -> None:
     """Counted the slow way: page after page near the ends of gaps."""

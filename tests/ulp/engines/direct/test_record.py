@@ -11,7 +11,7 @@ import zlib
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from host.procfs import Mapping, parse_maps, read
@@ -125,7 +125,6 @@ def as_json(**changed: Any) -> bytes:
     return json.dumps({**fields, **changed}).encode()
 
 
-@settings(deadline=None)
 @given(_descriptions, st.integers(0, (1 << 64) - 1), st.one_of(st.none(), _journals))
 def test_what_is_written_is_read(wanted: Description, sequence: int, journal: Journal | None) -> None:
     pages = records.pages_for(records.encode_description(wanted))
@@ -331,7 +330,6 @@ _values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_whatever_is_read_can_be_shown(data: st.DataObject) -> None:
     """What the checksum covers may still be anything: each value of a record has the type that users rely on."""
@@ -352,7 +350,6 @@ def test_whatever_is_read_can_be_shown(data: st.DataObject) -> None:
     assert all(0 <= item.address < 1 << 64 for item in found.description.diversions)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), min_size=1, max_size=6))
 @example([(12, 2)])
 def test_any_byte_may_be_wrong(mutations: list[tuple[int, int]]) -> None:
@@ -375,7 +372,6 @@ def memfd(start: int, name: str, inode: int = 5) -> Mapping:
     return Mapping(start, start + PAGE, "r-xp", 0, "00:01", inode, f"/memfd:{name} (deleted)")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300), st.integers(1, 4096))
 def test_a_label_leads_to_its_record(container: bytes, pages: int) -> None:
     name = records.label(os.fsdecode(container), pages=pages)
