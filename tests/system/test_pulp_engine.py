@@ -21,6 +21,8 @@ from tests.support.livepatches import (
     OLD,
     REVERTED,
     SUCCESS,
+    Way,
+    change,
     live_patch,
     ten_functions,
     trigger,
@@ -241,14 +243,15 @@ def test_another_build_is_refused_before_anything_is_touched(library: Path) -> N
 
 
 @pytest.mark.parametrize("interval", [200, 1000])
-def test_a_timer_that_never_rests(library: Path, interval: int) -> None:
+def test_a_timer_that_never_rests(library: Path, interval: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """80 of 80; libpulp's own tool takes a signal for the end of its call."""
+    monkeypatch.setattr(Way, "engine", EngineName.PULP)
     first = ten_functions(200, library=library)
     with through_libpulp(program("timers", library), f"interval={interval}") as process:
         for _ in range(40):
-            assert trigger(process, "--engine=pulp", first).verdict == SUCCESS
+            assert change(process, first) == SUCCESS
             assert process.answers() == NEW[:1]
-            assert trigger(process, "--engine=pulp", "--revert", first).verdict == REVERTED
+            assert change(process, first, revert=True) == REVERTED
             assert process.answers() == OLD[:1]
         assert set(process.threads().values()) <= {"S", "R"}
 

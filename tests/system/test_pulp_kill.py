@@ -25,4 +25,4 @@ def _through_libpulp(monkeypatch: pytest.MonkeyPatch) -> None:
         test_engine_kill,
         test_engine_kill_each,
     ):  # what differs from the direct engine is a part of it
-        monkeypatch.setattr(module, "KILLS", max(1, KILLS // 2))
+        monkeypatch.setattr(module, "KILLS", max(1, KILLS // 5))
