@@ -86,6 +86,10 @@ class Image:
         self._memory = memory
         self._bias = bias
 
+    def is_at(self, memory: Memory, bias: int) -> bool:
+        """Say whether its first page lies in a memory with this bias; raises MemoryGone."""
+        return memory.read_some(self.start + bias, len(self._page)) == self._page
+
     def segment(self, kind: int) -> Segment | None:
         """Return the first segment of a type."""
         return next((segment for segment in self.segments if segment.type == kind), None)
@@ -108,11 +112,13 @@ class Image:
             chunk = self._memory.read_some(self._bias + index * _CHUNK, _CHUNK)
             if len(chunk) < _CHUNK:
                 # a hole within the chunk: take its pages one by one, holes read as zeros
-                pages = (
-                    self._memory.read_some(self._bias + index * _CHUNK + offset, PAGE).ljust(PAGE, b"\0")
+                pages = [
+                    self._memory.read_some(self._bias + index * _CHUNK + offset, PAGE)
                     for offset in range(0, _CHUNK, PAGE)
-                )
-                chunk = b"".join(pages)
+                ]
+                if not any(pages):  # unloaded meanwhile: nothing to be remembered for other processes
+                    raise NotAnImage(f"nothing is mapped at {index * _CHUNK:#x}")
+                chunk = b"".join(page.ljust(PAGE, b"\0") for page in pages)
             self._chunks[index] = chunk
         return chunk
 

@@ -40,6 +40,10 @@ class Object:
     link_map: int = 0  # address of its struct link_map, 0 when the dynamic linker does not know it
     linked_name: int = 0  # address of the name by which the dynamic linker knows it
 
+    def is_mapped(self, memory: Memory) -> bool:
+        """Say whether it is there still; raises MemoryGone."""
+        return self.image.is_at(memory, self.bias)
+
 
 class Process:
     """One process, looked at through a thread that lives. A context manager: it holds its memory open."""

@@ -88,6 +88,39 @@ def test_a_library_that_was_unloaded_has_lost_its_live_patches() -> None:
         assert target.answers(10) == OLD
 
 
+FLICKER = """
+#include "board.h"
+#include <dlfcn.h>
+static void *flicker(void *unused) {
+    for (;;) {
+        void *library = dlopen(LIBRARY, RTLD_NOW);
+        if (!library) die("dlopen");
+        nap(1500);
+        if (dlclose(library)) die("dlclose");
+        ADD(ROUNDS, 1);
+    }
+    return unused;
+}
+int main(int count, char **words) {
+    pthread_t thread;
+    board_open(count, words);
+    if (pthread_create(&thread, NULL, flicker, NULL)) die("thread");
+    board_ready();
+    for (;;) nap(3600 * 1000000L);
+}
+"""
+
+
+def test_a_library_that_is_unloaded_at_any_moment() -> None:
+    """What is lent by the process for the change must not be a part of what goes away."""
+    flicker = compiled(FLICKER, f'-DLIBRARY="{answers_library()}"', name="flicker")
+    for _ in range(8):
+        with running(flicker) as target:
+            for _ in range(3):
+                change(target, ten_functions(200))
+                target.advance()
+
+
 def test_live_patches_stack_and_come_off_in_order() -> None:
     first, second, third = ten_functions(200), three_functions(300), three_functions(400)
     with running(caller(answers_library())) as target:

@@ -22,7 +22,7 @@ from ulp.engines.direct.record import Record, State
 from ulp.engines.direct.suspended import SuspendedCalls
 from ulp.engines.target import find_target
 from ulp.memory import MemoryGone, Unwritable
-from ulp.process import Process
+from ulp.process import Loading, Object, Process
 from ulp.result import BusyCall, Reason, Refusal, Result
 from ulp.standstill.borrow import DirtyCave
 from ulp.standstill.busy import Watch
@@ -50,6 +50,7 @@ class OneChange(Attempt):
     def _begin(self) -> None:
         self._refused_places: set[int] = set()
         self._mapped: Prepared | None = None
+        self._target: Object | None = None
 
     def _give_up(self, process: Process) -> None:
         """Unmap what was mapped in vain. Where that fails too, a later command uses it: nothing leads to it."""
@@ -70,11 +71,20 @@ class OneChange(Attempt):
             found = records.read_all(process.memory, process.mappings)
         found = self._without_lost(process, found)
         active = [record for record in found if record.state is State.ACTIVE]
-        plan = self._plan(process, found, active)
+        self._target = None
+        try:
+            plan = self._plan(process, found, active)
+        except Refusal as refusal:
+            if self._is_unloaded(process):
+                raise Loading from refusal  # unloaded meanwhile: what was read of it is not to be believed
+            raise
         if isinstance(plan, Result):
             return plan
         pause, calls = self._commit(process, plan)
         return self._done(plan, pause, calls)
+
+    def _is_unloaded(self, process: Process) -> bool:
+        return self._target is not None and not self._target.is_mapped(process.memory)
 
     def _without_lost(self, process: Process, found: Sequence[Record]) -> tuple[Record, ...]:
         """Return the records with those inactive whose library the process has unloaded; so they are from now on."""
@@ -97,6 +107,7 @@ class OneChange(Attempt):
         if container is not None:
             target = find_target(process, container, linked)
             self._library = target.path
+            self._target = target
         reverted = self._to_revert(active)
         if container is None:
             if not reverted:

@@ -10,7 +10,9 @@ from typing import NamedTuple
 from ulp.engines.direct import record as records
 from ulp.engines.direct.record import Diversion, Journal, Mark, Record, State, Write
 from ulp.memory import Memory, Unreadable, Unwritable
+from ulp.process import Loading
 from ulp.result import Reason, Refusal
+from ulp.standstill.stop import Momentary
 
 
 class Transaction(NamedTuple):
@@ -32,7 +34,7 @@ def plan(
 ) -> Transaction:
     """Compute a transaction: reverts newest first, then the new diversions.
 
-    Raises Refusal (out-of-order, or bytes that somebody else has changed).
+    Raises Refusal (out-of-order, or bytes that somebody else has changed), and Loading.
     """
     start: dict[int, bytes] = {}  # what is in memory now
     text: dict[int, bytes] = {}  # what would be there
@@ -42,8 +44,8 @@ def plan(
         if item.address not in text:
             try:
                 start[item.address] = text[item.address] = memory.read(item.address, len(item.before))
-            except Unreadable as error:
-                raise Refusal(Reason.PROCESS_GONE, f"{item.name} is not mapped any more") from error
+            except Unreadable as error:  # its library was unloaded meanwhile
+                raise Loading from error
         about[item.address] = item
         return text[item.address]
 
@@ -109,11 +111,12 @@ def prepare_pages(memory: Memory, transaction: Transaction) -> None:
 
 
 def carry_out(memory: Memory, transaction: Transaction) -> None:
-    """Change the bytes; everything has to stand. Raises Refusal with everything as it was."""
+    """Change the bytes; everything has to stand. Raises Refusal and Momentary with everything as it was."""
     journal = transaction.journal
     for write in journal.writes:
-        if _now(memory, write) != write.before:
-            raise Refusal(Reason.FUNCTION_NOT_PATCHABLE, f"another tool has just changed {write.function}")
+        if memory.read_some(write.address, len(write.before)) != write.before:
+            what = f"another tool has just changed {write.function}, or it was unloaded"
+            raise Momentary(Reason.FUNCTION_NOT_PATCHABLE, what)
     try:
         records.write_state(memory, transaction.anchor, State.CHANGING)
         _do(memory, journal, anchor=transaction.anchor)

@@ -12,7 +12,7 @@ from ulp.engines.direct.branches import cold_parts, entered_from
 from ulp.engines.direct.record import Record
 from ulp.engines.target import placed, segment_end, size_of
 from ulp.memory import Memory, Unreadable
-from ulp.process import Object
+from ulp.process import Loading, Object
 from ulp.result import Reason, Refusal
 
 _BEHIND: Final = 32
@@ -55,7 +55,10 @@ class Text:
 
 
 def functions(container: Container, target: Object, text: Text) -> tuple[Function, ...]:
-    """Return the functions that a container replaces; raises Refusal naming the one that cannot be diverted."""
+    """Return the functions that a container replaces.
+
+    Raises Refusal naming the one that cannot be diverted, and Loading when the target is unloaded meanwhile.
+    """
     found: list[Function] = []
     for unit in container.units:
         unit = placed(unit, target)  # noqa: PLW2901
@@ -71,8 +74,8 @@ def functions(container: Container, target: Object, text: Text) -> tuple[Functio
             original = text.original(site.address, site.size)
             own = range(unit.old_address, unit.old_address + size)
             cold = tuple((target.bias + start, length) for start, length in cold_parts(target.image, own))
-        except Unreadable as error:
-            raise Refusal(Reason.PROCESS_GONE, f"{unit.old_name} cannot be read: {error}") from error
+        except Unreadable as error:  # it was unloaded meanwhile
+            raise Loading from error
         except CannotDivert as error:
             reason = Reason.FUNCTION_TOO_SHORT if error.too_short else Reason.FUNCTION_NOT_PATCHABLE
             raise Refusal(reason, f"{unit.old_name} cannot be diverted: {error}") from error

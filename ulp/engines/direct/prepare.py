@@ -33,7 +33,7 @@ class Prepared(NamedTuple):
     block: Block | None  # None: the container lies in the process already
     contents: tuple[tuple[int, bytes], ...]  # (address, bytes) to write when everything is mapped
     functions: tuple[Function, ...]
-    objects: tuple[Object, ...]
+    objects: tuple[Object, ...]  # those that cannot be unloaded first: the program, what it was started with
 
 
 @functools.lru_cache(maxsize=64)
@@ -120,7 +120,7 @@ def prepare(
         block=block,
         contents=to_write,
         functions=wanted,
-        objects=(target, *(item for item in order if item is not target)),
+        objects=order,
     )
 
 
