@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NamedTuple
 
+from host import procfs
 from host.errors import Error, ExitStatus
 
 # zypper(8), "EXIT CODES"; below 100 nothing was changed unless it is 8
@@ -29,6 +30,8 @@ _MEANINGS = {
 }
 _GOOD = (0, 100, 101, 102, 103, 106)  # 106: a repository was left out, and yet it was done
 LOCKED = 7
+_RPM = ("rpm", "zypp-rpm")  # libzypp's programs that change packages
+_LOOK = 0.1  # seconds between two looks whether somebody wants to stop it
 
 
 class Finished(NamedTuple):
@@ -58,20 +61,35 @@ def downgrade_command(packages: Sequence[str], *, transactional: bool) -> tuple[
 def run(command: Sequence[str], *, to_errors: bool = False) -> Finished:
     """Run a command to its end; what it prints is seen as it comes, on standard error if ``to_errors``.
 
-    Control-C is for the command, which knows where it can stop. Raises Error where there is no such program.
+    Control-C is passed on to the command when no package is being changed: a terminal would send it to rpm, too, and
+    zypper would kill rpm, between the new version and the removal of the old one. So the command gets a process group
+    of its own; when the terminal goes away, it goes on. Raises Error where there is no such program.
     """
-    interrupted = False
+    asked = told = interrupted = False
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        interrupted = True
+        nonlocal asked
+        asked = True
 
     sys.stdout.flush()
     before = signal.signal(signal.SIGINT, note)  # the command starts with the default again (signal(7))
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno() if to_errors else None
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno() if to_errors else None,
+            process_group=0,
         )
+        while True:
+            try:
+                return Finished(process.wait(_LOOK), interrupted)
+            except subprocess.TimeoutExpired:
+                if asked and not _changes_packages(process.pid):
+                    asked, interrupted = False, True
+                    process.send_signal(signal.SIGINT)
+                elif asked and not told:
+                    told = True
+                    sys.stderr.write("A package is being changed: it is stopped after that.\n")
     except OSError as error:
         raise Error(
             f"{command[0]} cannot be run: {os.strerror(error.errno or 0)}; nothing was changed",
@@ -79,7 +97,17 @@ def run(command: Sequence[str], *, to_errors: bool = False) -> Finished:
         ) from error
     finally:
         signal.signal(signal.SIGINT, before)
-    return Finished(done.returncode, interrupted)
+
+
+def _changes_packages(group: int) -> bool:
+    """Tell whether rpm is at work in a process group."""
+    for pid in procfs.pids():
+        try:
+            if os.getpgid(pid) == group and procfs.name(pid) in _RPM:
+                return True
+        except ProcessLookupError:
+            continue
+    return False
 
 
 def explain(command: Sequence[str], finished: Finished) -> str:

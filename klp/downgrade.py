@@ -94,6 +94,13 @@ class Judge:
             if any(each.evr == self.move.package.evr for each in versions):
                 return self._with_fields(unchanged(self.command, finished, now=now))
             return self._incomplete(finished, now)
+        if any(each.evr == self.move.package.evr for each in versions):
+            label = f"{target.name}-{self.move.package.evr}"
+            return self._incomplete(
+                finished,
+                f"{target.label} is installed, and {label} still is; {self._kernel()}",
+                hint=f"'rpm --erase {label}' takes away what was left",
+            )
         expected = _modules((file.path for file in there.files), release(self.root))
         wait(self.root, timeout=self.patience)
         return self._of_kernel(finished, expected)

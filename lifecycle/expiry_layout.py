@@ -18,9 +18,11 @@ def expiry_lines(expiries: Iterable[Expiry], *, threshold: int, ink: Paint) -> I
         standing = expiry.standing(threshold)
         colour = {Standing.COVERED: ink.good, Standing.EXPIRED: ink.bad}.get(standing, ink.warn)
         yield f"{sanitize(expiry.used.title)}: {colour(_verdict(expiry, standing, threshold))}"
-        if expiry.used.name:
-            yield f"    package: {sanitize(f'{expiry.used.name} {expiry.used.edition}'.rstrip())}"
-        if expiry.used.name and not expiry.is_installed:
+        if not expiry.used.name:
+            yield "    package: none"
+            continue
+        yield f"    package: {sanitize(f'{expiry.used.name} {expiry.used.edition}'.rstrip())}"
+        if not expiry.is_installed:
             yield f"    installed: {sanitize(_installed(expiry))}"
         yield f"    newest: {sanitize(_newest(expiry))}"
 

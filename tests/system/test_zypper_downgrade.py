@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ NOBODY_HAS = "what-nobody-has"  # and version 2 needs
 LOAD = """\
 test ! -e /run/fail || exit 1
 test ! -e /run/leave || exit 0
+test ! -e /run/slow || sleep 2
 cd /sys/kernel/livepatch
 rm -rf *
 mkdir livepatch_{version}_150600_2_1
@@ -93,7 +95,9 @@ def fresh(system: Sandbox) -> Iterator[Sandbox]:
     system.run("rpm", "-U", "--oldpackage", "--replacepkgs", *files)
     yield system
     system.run(
-        "sh", "-c", "rm -f /run/fail /run/leave /run/stay /etc/zypp/locks /etc/sysconfig/livepatching"
+        "sh",
+        "-c",
+        "rm -f /run/slow /run/fail /run/leave /run/stay /etc/zypp/locks /etc/sysconfig/livepatching",
     )
     system.run("sh", "-c", "rm -f /etc/zypp-livepatch.conf; : > /run/kmsg; echo 0 > /run/tainted")
     system.refresh()
@@ -103,6 +107,17 @@ def fresh(system: Sandbox) -> Iterator[Sandbox]:
 def without_plugin(system: Sandbox) -> Iterator[None]:
     (system.root / PLUGIN).unlink()
     yield
+
+
+@contextmanager
+def zypper_as(system: Sandbox, script: str) -> Iterator[None]:
+    """Let zypper be a script that leaves things as real zypper does when it is killed at the wrong moment."""
+    system.run("mv", "/usr/bin/zypper", "/usr/bin/zypper-away")
+    system.write("/usr/bin/zypper", f"#!/bin/sh\n{script}\n", mode=0o755)
+    try:
+        yield
+    finally:
+        system.run("mv", "/usr/bin/zypper-away", "/usr/bin/zypper")
 
 
 @contextmanager
@@ -419,6 +434,65 @@ def test_a_transition_that_does_not_end(kernel: Sandbox) -> None:
     assert document["state"] == "incomplete"
     assert f"{OLDER} still in transition after 0 s: " in document["sentence"]
     assert document["patches"] == [{"name": OLDER, "enabled": True, "transition": True}]
+
+
+def test_control_c_while_zypper_is_at_work(kernel: Sandbox) -> None:
+    kernel.write("/run/slow", "")
+    command = subprocess.Popen(
+        kernel.argv(["klp", "-n", "downgrade"]),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"LC_ALL": "C.UTF-8", "HOME": "/root"},
+    )
+    assert command.stdout
+    for line in command.stdout:
+        if line.startswith("Checking for file conflicts"):
+            break
+    os.killpg(command.pid, signal.SIGINT)
+    output, errors = command.communicate(timeout=120)
+    assert "Traceback" not in errors
+    there = version(kernel, KERNEL)
+    assert (there, patches(kernel)) in [("4", {NEWER: "1"}), ("3", {OLDER: "1"})]
+    if command.returncode == 0:
+        assert output.endswith(f"{OLDER} is in effect, {NEWER} is out of use.\n")
+    else:
+        assert command.returncode == (1 if there == "4" else 3)
+        assert (
+            f"{there}-{RELEASE} of {KERNEL}" in errors
+            or f"{KERNEL}-{there}-{RELEASE} is installed" in errors
+        )
+
+
+def test_a_half_done_transaction_is_told(kernel: Sandbox) -> None:
+    """As when rpm was killed between the new version and the removal of the old one: both are installed."""
+    with zypper_as(kernel, "rpm --install --force --nodeps /srv/repository/${4%%=*}-3-1*.rpm"):
+        done = kernel.run("klp", "downgrade", "-n", check=False)
+        assert done.status == 3
+        assert done.errors.splitlines()[-2:] == [
+            f"klp: The state now: {KERNEL}-3-{RELEASE} is installed, and {KERNEL}-4-{RELEASE} still is; "
+            f"the kernel runs {OLDER}",
+            f"hint: 'rpm --erase {KERNEL}-4-{RELEASE}' takes away what was left",
+        ]
+        done = kernel.run("ulp", "downgrade", "-n", check=False)
+        assert done.status == 3
+        words = f"ulp: The state now: {LIBRARY}-3-1 and {LIBRARY}-4-1 are installed"
+        assert words in done.errors.splitlines()
+    kernel.run("rpm", "--erase", f"{KERNEL}-4-{RELEASE}", f"{LIBRARY}-4-1")
+
+
+def test_a_zypper_that_takes_the_package_away(kernel: Sandbox) -> None:
+    with zypper_as(kernel, "rpm --erase ${4%%=*}; exit 8"):
+        for command, name in (("klp", KERNEL), ("ulp", LIBRARY)):
+            done = kernel.run(command, "downgrade", "-n", check=False)
+            assert done.status == 3
+            words = (
+                "zypper ended with 8: an error while packages were installed or removed. The state now: no"
+            )
+            assert f"{command}: {words}" in done.errors
+            assert kernel.run("rpm", "--query", name, check=False).status == 1
 
 
 def test_a_kernel_without_live_patches(fresh: Sandbox) -> None:

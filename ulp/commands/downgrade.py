@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from host import zypper
     from host.arguments import Parser
     from host.config import Config
-    from lifecycle.downgrade import Plan
+    from lifecycle.downgrade import Move, Plan
     from lifecycle.packages import Packages
 
 _NAMED = 5  # processes in a sentence
@@ -156,19 +156,28 @@ def _look(finished: zypper.Finished, journey: guide.Journey, way: WayBack, setti
         if all((move.package.name, move.package.evr) in now for move in moves):
             return guide.unchanged(journey.command, finished, now=there)
         return guide.incomplete(journey.command, finished, now=there)
+    left = [move.package for move in moves if (move.package.name, move.package.evr) in now]
+    if left:
+        labels = " ".join(f"{each.name}-{each.evr}" for each in left)
+        hint = f"'rpm --erase {labels}' takes away what was left; then {_again(moves)}"
+        return guide.incomplete(journey.command, finished, now=there, hint=hint)
     with progress("Changing processes") as update:
         travellers = way.go(settings, on_progress=update)
     fields = {"processes": [asdict(each) for each in travellers], "unseen": way.unseen}
     people = _people(travellers, way.unseen)
     if not finished.good or not all(each.back for each in travellers):
-        words = [
-            f"'ulp trigger --revert-all=target --recursive /{DIRECTORY}/{move.package.name}/'"
-            for move in moves
-        ]
-        hint = f"{' and '.join(words)} tries again when what is in the way has gone" if travellers else ""
+        hint = f"when what is in the way has gone: {_again(moves)}" if travellers else ""
         now_too = f"{there}; {people}"
         return guide.incomplete(journey.command, finished, now=now_too, hint=hint, fields=fields)
     return Outcome(state=State.DONE, sentence=f"{there}; {people}.", fields=fields)
+
+
+def _again(moves: Sequence[Move]) -> str:
+    """Return what brings back the processes that are not."""
+    words = [
+        f"'ulp trigger --revert-all=target --recursive /{DIRECTORY}/{move.target.name}/'" for move in moves
+    ]
+    return " and ".join(words)
 
 
 def _of_snapshot(finished: zypper.Finished, journey: guide.Journey, way: WayBack) -> Outcome:
