@@ -58,6 +58,7 @@ class Package:
     evr: str  # [EPOCH:]VERSION-RELEASE
     arch: str
     files: tuple[File, ...]
+    changelog: tuple[str, ...] = ()  # the entries' texts, newest first; untrusted
 
 
 def installed(names: Iterable[str], *, root: str = "/") -> tuple[Package, ...]:
@@ -192,7 +193,11 @@ def _package(header: rpm.hdr) -> Package:
         if digest or link  # directories and ghosts have neither
     )
     return Package(
-        name=text(header["name"]), evr=text(header["evr"]), arch=text(header["arch"]), files=files
+        name=text(header["name"]),
+        evr=text(header["evr"]),
+        arch=text(header["arch"]),
+        files=files,
+        changelog=tuple(text(entry) for entry in header["changelogtext"]),
     )
 
 

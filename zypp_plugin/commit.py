@@ -41,6 +41,7 @@ class Commit:
         self._steps: list[Step] = []  # as of COMMITBEGIN
         self._kinds: dict[str, str] = {}  # of the live patch packages, as of COMMITBEGIN
         self._versions: dict[str, list[str]] = {}
+        self._cves: dict[str, list[str]] = {}
         self._containers: dict[str, list[str]] = {}
         self._problem = ""  # why there are no versions
         self._open = False  # COMMITBEGIN has come, COMMITEND has not
@@ -62,9 +63,9 @@ class Commit:
         if not self._kinds:
             return
         from ulp.installed import containers_of
-        from zypp_plugin.lookup import installed_versions
+        from zypp_plugin.lookup import look_up
 
-        self._versions, self._problem = installed_versions(list(self._kinds), root=self._root)
+        self._versions, self._cves, self._problem = look_up(list(self._kinds), root=self._root)
         for name, kind in self._kinds.items():
             if kind == transaction.USERSPACE:
                 self._containers[name] = sorted(containers_of(name, root=self._root))
@@ -148,6 +149,7 @@ class Commit:
                 evr=step.evr,
                 before=tuple(self._versions.get(step.name, ())),
                 before_known=not self._problem,
+                cves_before=tuple(self._cves.get(step.name, ())),
                 containers_before=tuple(self._containers.get(step.name, ())),
             )
             for step in concerned

@@ -23,6 +23,7 @@ class PackageStep:
     evr: str  # what came, or for "-" what went
     before: tuple[str, ...] = ()  # EVRs that were installed when the commit began
     before_known: bool = True  # False: the rpm database could not be asked then
+    cves_before: tuple[str, ...] = ()  # that the kernel live patch of the package fixed then
     containers_before: tuple[str, ...] = ()  # paths inside of the root when the commit began
 
 

@@ -17,17 +17,20 @@ from typing import TYPE_CHECKING
 from host import rpmdb
 from host.errors import Error
 from host.sysconfig import Livepatching, When
+from klp.fixes import read_fixes
+from klp.kernel_log import transition_seconds
 from zypp_plugin.report import KernelRow, PackageRow
 from zypp_plugin.selection import describe
 from zypp_plugin.transaction import KERNEL
 
 if TYPE_CHECKING:
+    from klp.model import KernelPatch
     from zypp_plugin.job import Job
 
 VARIABLE = "LIVEPATCH_KERNEL"
 _MODULE = re.compile(r"/(?:usr/)?lib/modules/([^/]+)/(?:.*/)?livepatch/([^/]+)\.ko(?:\.(?:gz|xz|zst))?")
 _POLL = 0.25  # seconds
-_NAMED = 5  # blocking processes in a row
+_NAMED = 5  # blocking processes, or numbers, in a sentence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +40,7 @@ class Module:
     package: str
     patch: str  # as the kernel calls it
     release: str  # of the kernel it is for
+    cves: tuple[str, ...] = ()  # that the version of the package that was there before did not fix
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,13 +66,14 @@ def read_packages(job: Job, *, sysconfig: Livepatching) -> Kernel:
         if step.action == "-" and package is not None and package.evr != step.evr:
             package = None  # several versions may stand side by side; this one has gone
         rows.append(describe(step, package))
-        if package is not None:
-            for file in package.files:
-                match = _MODULE.fullmatch(file.path)
-                if match:
-                    modules.append(
-                        Module(package=package.name, patch=match[2].replace("-", "_"), release=match[1])
-                    )
+        if package is None:
+            continue
+        cves = tuple(cve for cve in read_fixes(package.changelog).cves if cve not in step.cves_before)
+        for file in package.files:
+            match = _MODULE.fullmatch(file.path)
+            if match:
+                patch = match[2].replace("-", "_")
+                modules.append(Module(package=package.name, patch=patch, release=match[1], cves=cves))
     when, problem = sysconfig.when(VARIABLE)
     return Kernel(
         packages=tuple(rows),
@@ -110,39 +115,56 @@ def _look(modules: Sequence[Module], when: When, *, transactional: bool, root: s
         problem = ""
     except Error as error:
         patches, problem = {}, error.sentence
+    return [
+        _row(module, patches.get(module.patch), problem, when=when, transactional=transactional, root=root)
+        for module in modules
+    ]
+
+
+def _row(
+    module: Module, patch: KernelPatch | None, problem: str, *, when: When, transactional: bool, root: str
+) -> KernelRow:
+    name = f"kernel live patch {module.patch}"
     release = os.uname().release
-    rows = []
-    for module in modules:
-        patch = patches.get(module.patch)
-        name = f"kernel live patch {module.patch}"
-        blocking: tuple[str, ...] = ()
-        if module.release != release:
-            state, text = "other-kernel", f"{name} is for the kernel {module.release}, {release} is running"
-        elif problem:
-            state, text = "unknown", f"the state of {name} is unknown: {problem}"
-        elif patch is None and when is When.NEVER:
-            state, text = (
-                "left-out",
-                f"{name} is not loaded: {VARIABLE}=never in /etc/sysconfig/livepatching",
-            )
-        elif patch is None and transactional and when is not When.ALWAYS:
-            state, text = "left-out", f"{name} takes effect with the next boot, as the update does"
-        elif patch is None:
-            state, text = "not-loaded", f"{name} is installed but not loaded"
-        elif patch.transition:
-            blocking = _blocking(module.patch, root)
-            waits = f" and waits for {', '.join(blocking)}" if blocking else ""
-            state, text = "in-transition", f"{name} is in transition{waits}"
-        elif not patch.enabled:
-            state, text = "disabled", f"{name} is loaded but disabled"
-        else:
-            state, text = "in-effect", f"{name} is in effect"
-        rows.append(
-            KernelRow(
-                package=module.package, patch=module.patch, state=state, sentence=text, blocking=blocking
-            )
-        )
-    return rows
+    blocking: tuple[str, ...] = ()
+    seconds = None
+    if module.release != release:
+        state = "other-kernel"
+        text = f"{name} is for the next boot: it is made for the kernel {module.release}, and {release} runs"
+    elif problem:
+        state, text = "unknown", f"the state of {name} is unknown: {problem}"
+    elif patch is None and when is When.NEVER:
+        state, text = "left-out", f"{name} is not loaded: {VARIABLE}=never in /etc/sysconfig/livepatching"
+    elif patch is None and transactional and when is not When.ALWAYS:
+        state, text = "left-out", f"{name} takes effect with the next boot, as the update does"
+    elif patch is None:
+        state, text = "not-loaded", f"{name} is installed but not loaded; 'klp doctor' says what to do"
+    elif patch.transition:
+        blocking = _blocking(module.patch, root)
+        waits = f" and waits for {', '.join(blocking)}; 'klp blocking -vv' says more" if blocking else ""
+        state, text = "in-transition", f"{name} is in transition{waits}"
+    elif not patch.enabled:
+        state, text = "disabled", f"{name} is loaded but disabled"
+    else:
+        seconds = transition_seconds(module.patch, root=root)
+        took = "" if seconds is None else f" after {seconds:.1f} s"
+        state, text = "in-effect", f"{name} is in effect{took}{_brings(module.cves)}"
+    return KernelRow(
+        package=module.package,
+        patch=module.patch,
+        state=state,
+        sentence=text,
+        blocking=blocking,
+        cves=module.cves,
+        seconds=seconds,
+    )
+
+
+def _brings(cves: Sequence[str]) -> str:
+    if not cves:
+        return ""
+    more = f" and {len(cves) - _NAMED} more" if len(cves) > _NAMED else ""
+    return f" and brings the fixes for {', '.join(cves[:_NAMED])}{more}"
 
 
 def _blocking(patch: str, root: str) -> tuple[str, ...]:

@@ -13,18 +13,22 @@ import select
 import signal
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 LIMIT = 5.0  # seconds
 _LARGEST = 1 << 20  # bytes
 
 
-def installed_versions(
-    names: Sequence[str], *, root: str, limit: float = LIMIT
-) -> tuple[dict[str, list[str]], str]:
-    """Return the EVRs of the installed packages by name, and a sentence that says why there are none.
+class Installed(NamedTuple):
+    """What was found, by the names of packages."""
 
-    Never raises and never takes longer than ``limit`` seconds.
-    """
+    versions: dict[str, list[str]]  # EVRs
+    cves: dict[str, list[str]]  # that a kernel live patch fixes
+    problem: str  # why there is nothing
+
+
+def look_up(names: Sequence[str], *, root: str, limit: float = LIMIT) -> Installed:
+    """Return what is installed; never raises and never takes longer than ``limit`` seconds."""
     source, sink = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -40,26 +44,30 @@ def installed_versions(
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     if not complete:
-        return {}, f"the rpm database did not answer within {limit:g} s"
+        return Installed({}, {}, f"the rpm database did not answer within {limit:g} s")
     try:
-        versions, problem = json.loads(data)
+        return Installed(*json.loads(data))
     except ValueError:
-        return {}, "reading the rpm database ended in a crash"
-    return versions, problem
+        return Installed({}, {}, "reading the rpm database ended in a crash")
 
 
 def _answer(sink: int, names: Sequence[str], root: str) -> None:
     from host import rpmdb
     from host.errors import Error
+    from klp.fixes import read_fixes
+    from lifecycle.kinds import KERNEL_LIVE_PATCH
 
     versions: dict[str, list[str]] = {}
+    cves: dict[str, list[str]] = {}
     problem = ""
     try:
         for package in rpmdb.installed(names, root=root):
             versions.setdefault(package.name, []).append(package.evr)
+            if KERNEL_LIVE_PATCH.fullmatch(package.name):
+                cves.setdefault(package.name, []).extend(read_fixes(package.changelog).cves)
     except Error as error:
         problem = error.sentence
-    data = json.dumps([versions, problem]).encode()
+    data = json.dumps([versions, cves, problem]).encode()
     while data:
         data = data[os.write(sink, data) :]
 

@@ -97,6 +97,10 @@ class KernelRow:
     state: str  # in-effect, in-transition, disabled, not-loaded, other-kernel, left-out, removed
     sentence: str
     blocking: tuple[str, ...] = ()  # "name (pid)": what the transition waits for
+    cves: tuple[
+        str, ...
+    ] = ()  # that this version of the package fixes and the one before did not, newest first
+    seconds: float | None = None  # that the transition took, where the kernel's log tells
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

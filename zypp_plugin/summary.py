@@ -158,7 +158,7 @@ def _package_part(package: PackageRow) -> tuple[str, str]:
 
 
 def _kernel_part(row: KernelRow) -> tuple[str, str]:
-    good = row.state in ("in-effect", "left-out", "removed")
+    good = row.state in ("in-effect", "left-out", "other-kernel", "removed")
     return row.sentence, "good" if good else "partly"
 
 

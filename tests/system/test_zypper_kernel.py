@@ -43,12 +43,21 @@ def machine(tmp_path: Path) -> Iterator[Sandbox]:
                     version=str(version),
                     release="150600.2.1",
                     files={f"/lib/modules/{RELEASE}/livepatch/livepatch-{version}-150600_2_1.ko": module},
+                    changelog=_changelog(version),
                 )
                 for version in (1, 2)
             ),
             *packages(),
         )
         yield made
+
+
+def _changelog(version: int) -> str:
+    entries = (
+        f"* Tue May {12 + number} 2025 someone@example.com\n- Fix {number}\n  KLP: CVE-2025-000{number}\n"
+        for number in range(version, 0, -1)
+    )
+    return "\n".join(entries)
 
 
 def load(machine: Sandbox, version: int, *, transition: str) -> Path:
@@ -63,7 +72,9 @@ def load(machine: Sandbox, version: int, *, transition: str) -> Path:
 def test_a_live_patch_that_is_in_effect(machine: Sandbox) -> None:
     load(machine, 1, transition="0")
     line = line_of(at_terminal(machine, "install", f"{PACKAGE}=1").output)
-    assert line == "Live patching: kernel live patch livepatch_1_150600_2_1 is in effect"
+    assert line == (
+        "Live patching: kernel live patch livepatch_1_150600_2_1 is in effect and brings the fixes for CVE-2025-0001"
+    )
     written = report(machine)
     assert written["packages"][0]["kind"] == "kernel"
     assert written["kernel"][0]["state"] == "in-effect"
@@ -87,7 +98,10 @@ def test_updates_and_downgrades_are_told_apart(machine: Sandbox) -> None:
     machine.zypper("install", f"{PACKAGE}=1")
     assert report(machine)["kernel"][0]["state"] == "not-loaded"
     machine.zypper("install", f"{PACKAGE}=2")
-    assert report(machine)["packages"][0]["action"] == "updated"
+    written = report(machine)
+    assert written["packages"][0]["action"] == "updated"
+    assert written["kernel"][0]["cves"] == ["CVE-2025-0002"]  # the other one was fixed before
+    assert "\n  CVE-2025-0002\n" in machine.run("zypper", "livepatch", "report", check=False).output
     machine.zypper("install", "--oldpackage", f"{PACKAGE}=1")
     assert report(machine)["packages"][0]["action"] == "downgraded"
     machine.zypper("remove", PACKAGE)

@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,27 @@ def test_what_the_kernel_says(tmp_path: Path, files: dict[str, str], state: str,
 def test_another_kernel_than_the_running_one(tmp_path: Path) -> None:
     tree(tmp_path)
     row = look(tmp_path, Module(package="k", patch="livepatch_2", release="1.2.3-default"))
-    assert (row.state, "is for the kernel 1.2.3-default" in row.sentence) == ("other-kernel", True)
+    assert (row.state, "is for the next boot: it is made for the kernel 1.2.3-default" in row.sentence) == (
+        "other-kernel",
+        True,
+    )
+
+
+def test_what_a_live_patch_brings_and_how_long_its_transition_took(tmp_path: Path) -> None:
+    tree(tmp_path)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/kmsg").write_text(
+        "6,1,1000000,-;livepatch: 'livepatch_2': starting patching transition\n"
+        "6,2,1500000,-;livepatch: 'livepatch_1': patching complete\n"
+        "6,3,2300000,-;livepatch: 'livepatch_2': patching complete\n SUBSYSTEM=livepatch\n"
+    )
+    cves = tuple(f"CVE-2025-000{number}" for number in range(7))
+    row = look(tmp_path, replace(MODULE, cves=cves))
+    assert (row.state, row.seconds, row.cves) == ("in-effect", 1.3, cves)
+    assert row.sentence == (
+        "kernel live patch livepatch_2 is in effect after 1.3 s and brings the fixes for "
+        "CVE-2025-0000, CVE-2025-0001, CVE-2025-0002, CVE-2025-0003, CVE-2025-0004 and 2 more"
+    )
 
 
 def test_why_a_module_is_not_loaded(tmp_path: Path) -> None:

@@ -13,26 +13,33 @@ import pytest
 
 from host import rpmdb
 from tests.support import rpmroot, rpms
-from zypp_plugin.lookup import installed_versions
+from tests.support.klp import CHANGELOG, NAME
+from zypp_plugin.lookup import look_up
 
 
 def test_versions_by_name(tmp_path: Path) -> None:
     specs = [
         rpms.Spec(name="a", version="2"),
         rpms.Spec(name="b", epoch=1),
-        rpms.Spec(name="a", version="1"),
+        rpms.Spec(name="a", version="1", changelog=CHANGELOG),
+        rpms.Spec(name=NAME, changelog=CHANGELOG),
     ]
     built = rpms.build(specs, into=tmp_path / "out", work=tmp_path / "build")
     root = rpmroot.create(tmp_path / "root")
     words = ["rpm", f"--root={root}", "--install", "--nodeps", "--nosignature", "--justdb"]
     subprocess.run([*words, *built], check=True, capture_output=True)
-    versions, problem = installed_versions(["a", "b", "c"], root=str(root))
+    versions, cves, problem = look_up([*"abc", NAME], root=str(root))
     assert problem == ""
-    assert {name: sorted(found) for name, found in versions.items()} == {"a": ["1-1", "2-1"], "b": ["1:1-1"]}
+    assert {name: sorted(found) for name, found in versions.items()} == {
+        "a": ["1-1", "2-1"],
+        "b": ["1:1-1"],
+        NAME: ["1-1"],
+    }
+    assert cves == {NAME: ["CVE-2024-53042", "CVE-2024-50115"]}
 
 
 def test_no_database(tmp_path: Path) -> None:
-    versions, problem = installed_versions(["a"], root=str(tmp_path))
+    versions, _, problem = look_up(["a"], root=str(tmp_path))
     assert versions == {}
     assert "there is no rpm database" in problem
 
@@ -40,11 +47,11 @@ def test_no_database(tmp_path: Path) -> None:
 def test_a_database_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpmdb, "installed", lambda *_, **__: time.sleep(60))
     began = time.monotonic()
-    versions, problem = installed_versions(["a"], root="/", limit=0.3)
+    found = look_up(["a"], root="/", limit=0.3)
     assert time.monotonic() - began < 5
-    assert (versions, problem) == ({}, "the rpm database did not answer within 0.3 s")
+    assert found == ({}, {}, "the rpm database did not answer within 0.3 s")
 
 
 def test_a_database_that_crashes_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpmdb, "installed", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
-    assert installed_versions(["a"], root="/") == ({}, "reading the rpm database ended in a crash")
+    assert look_up(["a"], root="/") == ({}, {}, "reading the rpm database ended in a crash")

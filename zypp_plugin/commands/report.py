@@ -126,6 +126,8 @@ def _show(report: Report, path: Path, *, choice: str) -> None:
         print()
         for row in report.kernel:
             print(f"Kernel: {sanitize(row.sentence)}")
+            if row.cves:
+                print(f"  {sanitize(' '.join(row.cves))}")
     for problem in report.problems:
         print(f"\n{ink.warn('Note:')} {sanitize(problem)}")
     print(f"\n{color(sanitize(summary) + '.')}")
