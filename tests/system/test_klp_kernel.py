@@ -218,6 +218,10 @@ def test_atomic_replace(machine: Patched) -> None:
     assert absent == {"name": "absent_module", "patched": False, "functions": functions}
     functions = [{"name": "cmdline_proc_show", "position": 1}]
     assert vmlinux == {"name": "vmlinux", "patched": True, "functions": functions}
+    examined = machine.klp("doctor").output
+    assert f"ok       {CUMULATIVE.name} is in effect\n" in examined
+    assert f"note     {INITIAL.name} is loaded but not in use; that costs memory only\n" in examined
+    assert f"         > rmmod {INITIAL.name}\n" in examined
 
 
 def test_blocked_for_ever(machine: Patched) -> None:
@@ -261,6 +265,7 @@ def test_blocked_for_a_while(machine: Patched) -> None:
     assert status["output"] == "in_progress\n"
     assert blocking["output"] == f"{pid} {pid} sleeper pause\n"
     assert 5 < seconds < 30  # until the kernel interrupts it, as it does every 15 s
+    assert abs(machine.call("transition_seconds", patch=PAUSE.name) - seconds) < 2
     assert machine.is_ready()
     assert machine.tried("pause") == EDOM
 
@@ -327,4 +332,5 @@ def test_forced_on_the_way_out(machine: Patched) -> None:
     assert machine.klp("patches").output == ""
     machine.call("kill", pid=pid)
     assert machine.call("unload", name=STAY.name) == "EAGAIN"  # what is forced stays until the next boot
+    assert f"note     {STAY.name} was forced out of use: " in machine.klp("doctor").output
     assert STAY.name in machine.loaded()

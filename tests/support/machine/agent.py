@@ -167,6 +167,11 @@ def wait_for(path: str, text: str | None) -> float | None:
     return None
 
 
+def transition_seconds(patch: str) -> float | None:
+    """Return how long a transition took, as our reader of the kernel's log finds."""
+    return importlib.import_module("klp.kernel_log").transition_seconds(patch)  # type: ignore[no-any-return]
+
+
 def sleep(seconds: float) -> None:
     """Let time pass, of the machine's clock."""
     time.sleep(seconds)
@@ -191,7 +196,22 @@ def end(value: int) -> None:
 _children: dict[int, subprocess.Popen[bytes]] = {}
 _CALLS: dict[str, Callable[..., object]] = {
     call.__name__: call
-    for call in (run, klp, start, kill, load, unload, write, read, names, wait_for, sleep, every, end)
+    for call in (
+        run,
+        klp,
+        start,
+        kill,
+        load,
+        unload,
+        write,
+        read,
+        names,
+        wait_for,
+        transition_seconds,
+        sleep,
+        every,
+        end,
+    )
 }
 
 
