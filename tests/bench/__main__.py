@@ -24,6 +24,7 @@ BENCHMARKS = (
     "memory",
     "commit",
     "lifecycle",
+    "klp",
     "startup",
 )
 

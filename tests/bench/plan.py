@@ -31,6 +31,8 @@ class Plan:
     pairs: int = 9  # of zypper with and without the plugin
     measured_memory: int = 10  # processes
     available: tuple[int, ...] = (32_000, 100_000, 320_000)  # packages in the repositories
+    tasks: int = 5000  # that klp blocking looks at
+    packages: int = 2000  # in the rpm database that klp patches reads
     patience: float = 1.0  # seconds to wait for a quiet moment before each run
     drop_caches: bool = False
 
@@ -49,5 +51,7 @@ class Plan:
             pairs=1,
             measured_memory=2,
             available=(64,),
+            tasks=20,
+            packages=3,
             patience=0.0,
         )
