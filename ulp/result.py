@@ -111,10 +111,12 @@ class Result(NamedTuple):
 class Refusal(Exception):
     """Raised inside an engine where a change cannot or need not be made; becomes a Result."""
 
-    def __init__(self, reason: Reason, detail: str = "") -> None:
+    def __init__(self, reason: Reason, detail: str = "", *, library: str = "") -> None:
+        """``library``: the path of the library that it is about, where the engine does not know it otherwise."""
         super().__init__(detail or reason.sentence)
         self.reason = reason
         self.detail = detail
+        self.library = library
 
 
 class Damaged(Exception):

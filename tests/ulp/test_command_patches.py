@@ -82,7 +82,7 @@ def test_build_ids_patch_ids_functions_and_color_on_request() -> None:
     assert f"    in /usr/lib64/libcomments.so.0 ({'ab' * 20}):\n" in shown(holding(patch()), build_ids=True)
     verbose = shown(holding(patch()), verbose=True)
     assert f"        patch id: {'01' * 32}\n        functions: f, g\n" in verbose
-    assert "status:\x1b[32;1m enabled\x1b[0m\n" in shown(holding(patch()), ink=Paint(on=True))
+    assert "status: \x1b[32;1menabled\x1b[0m\n" in shown(holding(patch()), ink=Paint(on=True))
 
 
 def test_a_record_in_a_hostile_process_harms_nobody() -> None:

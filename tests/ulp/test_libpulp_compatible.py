@@ -190,6 +190,14 @@ def test_wildcards(pair: Pair) -> None:
 
 
 @needs_libpulp
+def test_containers_for_several_builds(pair: Pair, folder: Path) -> None:
+    """As a package has them: what is for another build is not told where one for the own build is there."""
+    shutil.copy(ten_functions(200, library=other_build()), folder / "lp2.so")
+    for words in ([], ["--revert"], ["--revert-all=target"]):
+        assert pair.say(*words, "*.so") == (0, f"  caller (pid: N): SUCCESS ./lp1.so\n{ONE}")
+
+
+@needs_libpulp
 @pytest.mark.parametrize("word", ["yes", "no", "n", "auto", "always"])
 def test_colors(pair: Pair, word: str) -> None:
     status, said = pair.say(f"--color={word}", "lp1.so")

@@ -42,7 +42,7 @@ def add_arguments(parser: Parser) -> None:
     add("-u", "--user", action="append", default=[], metavar="USER",
         help="only processes of this user: a name, a pattern or a uid; may be repeated")  # fmt: skip
     add("-a", "--all", action="store_true", help="every process and every library that could be patched")
-    add("--only-livepatched", action="store_true", help="only processes and libraries with a live patch")
+    add("--only-livepatched", action="store_true", help="only processes with a live patch")
     add("-b", "--buildid", action="store_true", help="show the build-ids of libraries")
     add("-v", "--verbose", action="store_true", help="show patch ids and functions, too")
     add("-q", "--quiet", action="store_true", help="no remarks on standard error")
@@ -58,8 +58,7 @@ def run(options: argparse.Namespace) -> int:
     pids = selection.processes(options.process, users=options.user, readable=True)
     from ulp.holdings import applied
 
-    livepatchable = not (options.only_livepatched or options.all)
-    found, unseen = applied(pids=pids, libraries=everything, livepatchable=livepatchable)
+    found, unseen = applied(pids=pids, libraries=everything, livepatchable=not options.all)
     holdings = [
         holding._replace(libraries=_shown(holding, options))
         for holding in found
@@ -90,8 +89,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _shown(holding: Holding, options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     """Return the libraries to be listed whether they have a live patch or not."""
-    if options.only_livepatched:
-        return ()
     return holding.livepatchable if holding.has_libpulp and not options.all else holding.libraries
 
 
@@ -99,11 +96,12 @@ def lines(holding: Holding, *, build_ids: bool, verbose: bool, ink: Paint) -> It
     """Yield the lines of one process in the form that scripts know from libpulp's ``ulp patches``."""
     yield f"PID: {holding.pid}, name: {sanitize(holding.name)}"
     if holding.obstacle:
-        yield f"  Livepatching status:{ink.bad(f' disabled (internal error: {sanitize(holding.obstacle)})')}"
+        status = ink.bad(f"disabled (internal error: {sanitize(holding.obstacle)})")
     elif holding.is_disabled_by_user:
-        yield f"  Livepatching status:{ink.warn(' disabled by user')}"
+        status = ink.warn("disabled by user")
     else:
-        yield f"  Livepatching status:{ink.good(' enabled')}"
+        status = ink.good("enabled")
+    yield f"  Livepatching status: {status}"
     yield "  Livepatchable libraries:"
     patches: dict[str, list[Applied]] = {path: [] for path, _ in holding.libraries}
     ids = dict(holding.libraries)

@@ -101,6 +101,7 @@ class Attempt(ABC):
                     self._give_up(process)
                     raise
         except Refusal as refusal:
+            self._library = self._library or refusal.library
             return self._result(refusal.reason, detail=refusal.detail)
         except Busy as busy:
             return self._result(Reason.STACK_BUSY, detail=str(busy), busy=busy.calls)

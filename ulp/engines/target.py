@@ -38,6 +38,7 @@ def find_target(process: Process, container: Container, linked: Sequence[Object]
                 Reason.BUILD_ID_MISMATCH,
                 f"livepatch buildid mismatch for {container.target_name}: it has "
                 f"{item.image.build_id.hex()}, the container is for {container.build_id.hex()}",
+                library=item.path,
             )
     if not linked:
         raise Refusal(Reason.STATIC_BINARY)
