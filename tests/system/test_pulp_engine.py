@@ -232,6 +232,23 @@ def test_what_libpulp_cannot_is_done_from_outside(tmp_path: Path, library: Path)
         assert process.answers(10) == NEW
 
 
+@needs_libpulp
+def test_a_filter_that_forbids_to_load_code_does_not_forbid_to_take_back(library: Path) -> None:
+    container = ten_functions(200, library=library)
+    for filtered, can_revert in (("seccomp-exec-kill", True), ("seccomp-mmap-trap", False)):
+        with preloaded(caller(library), filtered) as target:
+            words = ("trigger", "-p", str(target.pid), "-r", "1000", "--engine=pulp")
+            refused = ulp(*words, container)
+            assert refused.status == 1 and "forbids mmap, and libpulp has to load" in refused.stdout
+            assert ulp(*words, "--disable-seccomp", container).status == 0
+            assert target.answers(10) == NEW
+            said = ulp(*words, "--revert", container)
+            assert (said.status == 0) == can_revert, said
+            assert can_revert or "forbids mmap, and libpulp may have to allocate memory" in said.stdout
+            assert target.answers(10) == (OLD if can_revert else NEW)
+
+
+@needs_libpulp
 def test_another_build_is_refused_before_anything_is_touched(library: Path) -> None:
     other = padded_library("-DOTHER", name=NAME)
     with through_libpulp(caller(library)) as process:

@@ -21,8 +21,19 @@ _BACK_ENDBR64: Final = _ENDBR64 + b"\xeb\xec"
 _RESTORED: Final = b"\x66\x90"  # one nop of two bytes
 _UNTOUCHED: Final = b"\x90\x90"
 
-# the system calls that loading a library takes: (number, typical arguments)
+# the system calls that allocating and freeing memory can take: (number, typical arguments)
+ALLOCATING_CALLS: Final = (
+    (arch.SYS_BRK, (0,)),
+    (arch.SYS_MMAP, (0, 0x21000, 3, 0x22, 0xFFFFFFFF, 0)),
+    (arch.SYS_MMAP, (0, 0x8000000, 0, 0x4022, 0xFFFFFFFF, 0)),
+    (arch.SYS_MPROTECT, (0x10000, 0x1000, 3)),
+    (arch.SYS_MUNMAP, (0x10000, 0x1000)),
+    (arch.SYS_FUTEX, (0x10000, 0x81, 1)),
+    (arch.SYS_RT_SIGPROCMASK, (2, 0x10000, 0, 8)),
+)
+# and those that loading a library takes
 LOADING_CALLS: Final = (
+    *ALLOCATING_CALLS,
     (arch.SYS_OPENAT, (0xFFFFFF9C, 0, 0x80000)),
     (arch.SYS_READ, (3, 0, 832)),
     (arch.SYS_PREAD64, (3, 0, 832, 64)),
@@ -30,11 +41,7 @@ LOADING_CALLS: Final = (
     (arch.SYS_MMAP, (0, 0x10000, 5, 0x802, 3, 0)),
     (arch.SYS_MMAP, (0x10000, 0x1000, 3, 0x812, 3, 0)),
     (arch.SYS_MPROTECT, (0x10000, 0x1000, 1)),
-    (arch.SYS_MUNMAP, (0x10000, 0x1000)),
     (arch.SYS_CLOSE, (3,)),
-    (arch.SYS_BRK, (0,)),
-    (arch.SYS_FUTEX, (0x10000, 0x81, 1)),
-    (arch.SYS_RT_SIGPROCMASK, (2, 0x10000, 0, 8)),
 )
 
 

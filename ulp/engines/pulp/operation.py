@@ -105,7 +105,8 @@ class Operation:
         volunteer.refuse_contended(self._threads, self._linker_data)
         caller = self._new_caller()
         if not self._suspend_seccomp:
-            volunteer.refuse_filtered(self._process.pid, caller.thread, pc=self._place.code)
+            loads = any(step.undo for step in self._steps)
+            volunteer.refuse_filtered(self._process.pid, caller.thread, pc=self._place.code, loads=loads)
         self._ask(caller, self._steps[0].metadata)
         result = self._answer(caller, _ALL_STAND, self._steps[0])
         if result is None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from ulp import elf_constants as c
 from ulp.arch import x86_64 as arch
-from ulp.arch.x86_64_pulp import LOADING_CALLS
+from ulp.arch.x86_64_pulp import ALLOCATING_CALLS, LOADING_CALLS
 from ulp.arch.x86_64_stub import Call
 from ulp.memory import Memory, Unreadable
 from ulp.process import Object
@@ -52,12 +52,14 @@ def _is_control_block(memory: Memory, address: int) -> bool:
         return False
 
 
-def refuse_filtered(pid: int, thread: Thread, *, pc: int) -> None:
-    """Raise Refusal (seccomp) when the thread may not do what loading a library takes."""
-    calls = (Call(number=number, arguments=arguments) for number, arguments in LOADING_CALLS)
+def refuse_filtered(pid: int, thread: Thread, *, pc: int, loads: bool) -> None:
+    """Raise Refusal (seccomp) when the thread may not do what libpulp needs; ``loads``: it loads a container."""
+    needed = LOADING_CALLS if loads else ALLOCATING_CALLS
+    calls = (Call(number=number, arguments=arguments) for number, arguments in needed)
     refusal = seccomp_refusal(pid, thread, calls, pc=pc)
     if refusal is not None:
-        raise Refusal(refusal.reason, f"{refusal.detail}, and libpulp has to load the container")
+        deed = "has to load the container" if loads else "may have to allocate memory"
+        raise Refusal(refusal.reason, f"{refusal.detail}, and libpulp {deed}")
 
 
 def linker_data(objects: Iterable[Object]) -> list[tuple[int, int]]:
