@@ -33,11 +33,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from host import procfs
-from host.errors import Error, ExitStatus, NoInputError, UsageError
+from host.errors import Error, ExitStatus, UsageError
 from host.terminal import paint, progress, sanitize, terminal_width
 from ulp import report, selection
-from ulp.coverage import Judge, LivePatch, Question, Row, fixes, live_patches
+from ulp.assess import assess
+from ulp.coverage import LivePatch, Question, Row
 from ulp.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -72,8 +72,16 @@ def run(options: argparse.Namespace) -> ExitStatus:
     question = _question(options)
     containers, problems = _containers(options)
     pids = selection.processes(options.process, readable=True)
-    patches, rows, unseen = _look(options, question, containers, pids)
-    verdict = Verdict(question=question, rows=rows, patches=len(patches), unseen=unseen, problems=problems)
+    with progress("Looking at processes") as update:
+        verdict, patches = assess(
+            question,
+            containers=containers,
+            problems=problems,
+            named=bool(options.containers),
+            pids=pids,
+            exempt=_exclusions().process,
+            on_progress=update,
+        )
     if options.json:
         _print_json(verdict, patches)
     elif not options.quiet:
@@ -102,53 +110,6 @@ def _containers(options: argparse.Namespace) -> tuple[Sequence[Container], Seque
     from ulp import installed
 
     return installed.find(options.root or "/")
-
-
-def _look(
-    options: argparse.Namespace,
-    question: Question,
-    containers: Sequence[Container],
-    pids: Sequence[int] | None,
-) -> tuple[Sequence[LivePatch], Sequence[Row], int]:
-    """Return the live patches there are, how the processes stand, and how many could not be looked at."""
-    from ulp.holdings import applied
-
-    chosen = pids if pids is not None else [pid for pid in procfs.pids() if pid != os.getpid()]
-    holdings, unseen = applied(pids=chosen, libraries=True)
-    patches = live_patches(containers, () if options.containers else holdings)
-    wanted = fixes(patches, question)
-    if not wanted and (question.label or question.library):
-        raise _unknown(question, named=bool(options.containers))
-    judge = Judge(patches, wanted, question)
-    rows = judge.rows(holdings)
-    if not any(row.is_open for row in rows):
-        return patches, rows, unseen
-    from ulp.rehearsal import rehearse
-
-    with progress("Looking at processes") as update:
-        patch_process_one = _patch_process_one(rows)
-        exempt = _exclusions().process
-        rows = rehearse(rows, patch_process_one=patch_process_one, exempt=exempt, on_progress=update)
-    return patches, rows, unseen
-
-
-def _unknown(question: Question, *, named: bool) -> NoInputError:
-    library = f" for a library called {question.library}" if question.library else ""
-    names = f" names {question.label}" if question.label else " is there"
-    if named:
-        return NoInputError(f"among these live patches none{library}{names}")
-    return NoInputError(
-        f"no live patch{library}{names}, neither an installed one nor one that a process holds",
-        hint="'ulp status --json' lists the live patches there are and what they fix.",
-    )
-
-
-def _patch_process_one(rows: Sequence[Row]) -> bool:
-    if not any(row.pid == 1 for row in rows):
-        return False
-    from host import config
-
-    return config.load().process_one
 
 
 def _exclusions() -> Exclusions:
