@@ -92,10 +92,12 @@ FLICKER = """
 #include "board.h"
 #include <dlfcn.h>
 static void *flicker(void *unused) {
-    for (;;) {
-        void *library = dlopen(LIBRARY, RTLD_NOW);
+    for (int other = 0;; other = !other) {
+        void *library = dlopen(other ? OTHER_LIBRARY : LIBRARY, RTLD_NOW);
         if (!library) die("dlopen");
-        nap(1500);
+        long (*answer)(void) = (long (*)(void))dlsym(library, "answer_0");
+        for (int i = 0; i < 10; i++, nap(100))
+            if (answer() != 100 && (other || answer() != 200)) ADD(ERRORS, 1);
         if (dlclose(library)) die("dlclose");
         ADD(ROUNDS, 1);
     }
@@ -112,13 +114,16 @@ int main(int count, char **words) {
 
 
 def test_a_library_that_is_unloaded_at_any_moment() -> None:
-    """What is lent by the process for the change must not be a part of what goes away."""
-    flicker = compiled(FLICKER, f'-DLIBRARY="{answers_library()}"', name="flicker")
+    """What is lent by the process for the change must not go away, and another build in its place stays as it is."""
+    other = answers_library("-DOTHER=1")
+    words = f'-DLIBRARY="{answers_library()}"', f'-DOTHER_LIBRARY="{other}"'
+    flicker = compiled(FLICKER, *words, name="flicker")
     for _ in range(8):
         with running(flicker) as target:
             for _ in range(3):
                 change(target, ten_functions(200))
                 target.advance()
+            assert target[Slot.ERRORS] == 0
 
 
 def test_live_patches_stack_and_come_off_in_order() -> None:

@@ -23,8 +23,12 @@ def find_target(process: Process, container: Container, linked: Sequence[Object]
     found = {
         item.bias: item for item in process.mapped_objects() if item.image.build_id == container.build_id
     }
-    if linked:  # what the dynamic linker knows is preferred: it has a link map
-        found.update((item.bias, item) for item in linked if item.bias in found)
+    # what the dynamic linker knows is preferred: it has a link map. Another build may have lain there a moment ago
+    found.update(
+        (item.bias, item)
+        for item in linked
+        if item.bias in found and item.image.build_id == container.build_id
+    )
     if len(found) > 1:
         raise Refusal(
             Reason.LOADED_TWICE, f"{container.target_name} is loaded {len(found)} times in the process"

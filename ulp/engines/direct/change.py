@@ -238,6 +238,8 @@ class OneChange(Attempt):
         suspended = SuspendedCalls(process, plan.ranges) if strict else None
 
         def act() -> None:
+            if self._is_unloaded(process):
+                raise Loading  # another build may lie in its place, with the same bytes where they change
             if suspended is not None:
                 _refuse_calls(watch, suspended)
             commit.carry_out(process.memory, plan.transaction)

@@ -95,19 +95,12 @@ def _out_of_order(record: Record, item: Diversion, active: Sequence[Record]) -> 
 
 
 def prepare_pages(memory: Memory, transaction: Transaction) -> None:
-    """Give the process its own copies of the pages that will change, while it runs: the same bytes are written.
+    """Give the process its own copies of the pages of records that will change, while it runs; raises Unwritable.
 
-    Raises Refusal (memory-sealed) when the kernel refuses, before anything is different.
+    Not of its code: by the time that bytes are written there, another library may lie in that place.
     """
-    try:
-        for write in transaction.journal.writes:
-            memory.write(write.address, write.before)
-        for mark in transaction.before:
-            records.write_state(memory, mark.record, mark.state)
-    except Unwritable as error:
-        raise Refusal(
-            Reason.MEMORY_SEALED, f"the kernel refuses to write into the process's code ({error})"
-        ) from error
+    for mark in transaction.before:
+        records.write_state(memory, mark.record, mark.state)
 
 
 def carry_out(memory: Memory, transaction: Transaction) -> None:

@@ -383,18 +383,6 @@ def test_who_stands_above_is_named() -> None:
     assert refusal.value.reason is Reason.OUT_OF_ORDER
 
 
-def test_code_that_is_sealed_is_known_before_anything_changes() -> None:
-    world, revert, apply = stacked()
-    transaction = world.transaction(revert=revert, apply=apply)
-    before = world.memory.snapshot()
-    for number in range(len(transaction.journal.writes) + len(transaction.before)):
-        fail_at(world.memory, (number, 0), lambda: Unwritable("sealed"), lasting=False)
-        with pytest.raises(Refusal) as refusal:
-            commit.prepare_pages(world.memory, transaction)
-        assert refusal.value.reason is Reason.MEMORY_SEALED
-        assert world.memory.snapshot() == before
-
-
 def test_a_place_that_is_not_mapped() -> None:
     world = Patched()
     _, description = world.new_record([PLACES[0]], {place: [] for place in PLACES})
