@@ -20,9 +20,8 @@ _LONGEST: Final = 1 << 24
 
 def find_target(process: Process, container: Container, linked: Sequence[Object]) -> Object:
     """Return the object with the container's build-id; raises Refusal naming why there is none."""
-    found = {
-        item.bias: item for item in process.mapped_objects() if item.image.build_id == container.build_id
-    }
+    mapped = list(process.mapped_objects())
+    found = {item.bias: item for item in mapped if item.image.build_id == container.build_id}
     # what the dynamic linker knows is preferred: it has a link map. Another build may have lain there a moment ago
     found.update(
         (item.bias, item)
@@ -35,7 +34,7 @@ def find_target(process: Process, container: Container, linked: Sequence[Object]
         )
     if found:
         return next(iter(found.values()))
-    for item in process.mapped_objects():
+    for item in mapped:
         names = {item.image.soname, os.path.basename(item.path.removesuffix(" (deleted)"))}
         if container.target_name in names:
             raise Refusal(
