@@ -76,23 +76,17 @@ class Thread:
     ``registers`` is the general register set in the order of the kernel's user_regs_struct, filled when the thread is
     found stopped. ``signal`` is one on its way to the thread when it stopped; whatever lets it go delivers it.
     ``event_child`` is the id of a thread that it was creating; that one is traced as well and stops by itself.
+    ``kept``: it stays traced when the others of its process are let go.
     """
 
-    __slots__ = (
-        "_iovec",
-        "at_system_call",
-        "event_child",
-        "registers",
-        "signal",
-        "stopped",
-        "tid",
-    )
+    __slots__ = ("_iovec", "at_system_call", "event_child", "kept", "registers", "signal", "stopped", "tid")
 
     def __init__(self, tid: int) -> None:
         self.tid = tid
         self.stopped = False
         self.signal = 0
         self.event_child = 0
+        self.kept = False
         self.at_system_call = False
         self.registers = (ctypes.c_ulonglong * arch.REGISTER_COUNT)()
         self._iovec = ctypes.byref(_IoVec(ctypes.addressof(self.registers), ctypes.sizeof(self.registers)))

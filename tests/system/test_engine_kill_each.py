@@ -26,4 +26,4 @@ def test_killed_in_place_of_each_call_that_touches_the_target(do: str, kind: str
                     break
                 number += chance.randint(1, 2 * max(1, 500 // KILLS) - 1)
     print(f"{number - 1} calls of {kind}, {dict(counts)}")
-    assert counts["killed"] >= 10
+    assert counts["killed"] >= 5  # of some twenty calls at least, every other one

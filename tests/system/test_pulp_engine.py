@@ -87,6 +87,15 @@ def through_libpulp(program: Path, *words: str) -> Iterator[Target]:
         yield target
 
 
+def traced(target: Target) -> list[str]:
+    """The threads of a process that somebody traces."""
+    return [
+        path.parent.name
+        for path in Path(f"/proc/{target.pid}/task").glob("*/status")
+        if "\nTracerPid:\t0\n" not in path.read_text()
+    ]
+
+
 def held(target: Target) -> list[str]:
     """The containers that a process holds, by what ``ulp patches`` shows."""
     document = json.loads(ulp("patches", "--json", "-p", str(target.pid)).stdout)
@@ -221,6 +230,46 @@ def test_a_constructor_that_waits_for_another_thread(library: Path) -> None:
         said = trigger(process, "--engine=pulp", container)
         assert said.verdict == SUCCESS, said
         assert process.answers() == (500,)
+
+
+@pytest.mark.parametrize("ending", ["pthread_join(thread, 0)", "pthread_detach(thread)"])
+def test_a_constructor_that_starts_a_thread(library: Path, ending: str) -> None:
+    """The kernel makes ulp the tracer of it; it has to be let go at once, the constructor may wait for it."""
+    source = f"""
+    #include <pthread.h>
+    #include <unistd.h>
+    static void *work(void *unused) {{ {"for (;;) pause()" if "detach" in ending else ""}; return unused; }}
+    __attribute__((constructor)) static void start(void) {{
+        pthread_t thread;
+        for (int i = 0; i < 3; i++) if (!pthread_create(&thread, 0, work, 0)) {ending};
+    }}
+    {FIX}"""
+    container = live_patch(library, source, {"answer_0": "new_0"}, name="starts_livepatch1.so")
+    with through_libpulp(caller(library)) as process:
+        assert trigger(process, "--engine=pulp", "--timeout", "20", container).verdict == SUCCESS
+        assert process.answers(1) == (500,)
+        assert len(process.threads()) == (4 if "detach" in ending else 1)
+        assert set(process.threads().values()) <= {"S", "R"} and not traced(process)
+        assert trigger(process, "--engine=pulp", "--revert", container).verdict == REVERTED
+
+
+def test_a_constructor_that_starts_threads_and_never_returns(library: Path) -> None:
+    """However far the creation of a thread was, the process gets back what it had, and none stays traced."""
+    source = f"""
+    #include <pthread.h>
+    static void *work(void *unused) {{ return unused; }}
+    __attribute__((constructor)) static void start(void) {{
+        pthread_t thread;
+        for (;;) if (!pthread_create(&thread, 0, work, 0)) pthread_join(thread, 0);
+    }}
+    {FIX}"""
+    container = live_patch(library, source, {"answer_0": "new_0"}, name="starts_livepatch2.so")
+    with through_libpulp(caller(library)) as process:
+        said = trigger(process, "--engine=pulp", "--timeout", "0.5", container)
+        assert said.verdict == ("ERROR", "no-end"), said
+        assert process.answers(10) == OLD
+        assert not traced(process)
+        process.until(lambda: set(process.threads().values()) <= {"S", "R"}, "all threads to run")
 
 
 def test_what_libpulp_cannot_is_done_from_outside(tmp_path: Path, library: Path) -> None:

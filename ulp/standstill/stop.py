@@ -267,12 +267,10 @@ def while_standing(
             look(runners)
         act()
     finally:
-        for thread in runners:
-            thread.detach()
+        _let_go(runners)
         runners_gone = clock()
         _become_ordinary(policy)
-        for thread in sleepers:
-            thread.detach()
+        _let_go(sleepers)
         end = clock()
         if collecting:
             gc.enable()
@@ -281,6 +279,12 @@ def while_standing(
         running=(runners_gone - running) if runners else 0.0,
         threads=len(sleepers) + len(runners),
     )
+
+
+def _let_go(threads: Iterable[Thread]) -> None:
+    for thread in threads:
+        if not thread.kept:
+            thread.detach()
 
 
 def _become_urgent() -> tuple[int, os.sched_param] | None:

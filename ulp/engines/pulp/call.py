@@ -24,7 +24,7 @@ from ulp.memory import Memory
 from ulp.process import Object, Process
 from ulp.result import Reason, Refusal
 from ulp.standstill.borrow import find_cave, in_restartable_sequence
-from ulp.tracee import Thread, wait_for_news
+from ulp.tracee import Gone, Thread, wait_for_news
 
 _FAULTS: Final = (
     signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS
@@ -55,6 +55,8 @@ class Caller:
     def __init__(self, memory: Memory, thread: Thread, place: Place) -> None:
         self.thread = thread
         self.signals: list[int] = []  # those that came meanwhile and are to be sent again
+        self.has_company = False  # whether the called code has started threads
+        self._born: list[Thread] = []  # of these those that still have to be let go
         self._memory = memory
         self._place = place
         self._aside = False  # whether the thread is away from its own code
@@ -123,7 +125,9 @@ class Caller:
             stopped = self.thread.poll_stopped()
             if self._has_returned():
                 return self._caught()
+            self._let_born_go()
             if stopped:
+                self._take_birth()
                 self._put_off_signal()
                 self.thread.resume()
             elif time.monotonic() > deadline or given_up():
@@ -141,6 +145,23 @@ class Caller:
             raise Crashed(number)
         self.signals.append(number)
 
+    def _take_birth(self) -> bool:
+        """Note a thread that this one is starting, whose tracer we are then; says whether there is one."""
+        child, self.thread.event_child = self.thread.event_child, 0
+        if child:
+            self._born.append(Thread(child))
+            self.has_company = True
+        return bool(child)
+
+    def _let_born_go(self) -> None:
+        """Let go what has been started and stands, before its first instruction."""
+        for thread in tuple(self._born):
+            with suppress(Gone):
+                if not thread.poll_stopped():
+                    continue
+                thread.detach()
+            self._born.remove(thread)
+
     def _has_returned(self) -> bool:
         status, _, _ = AREA.unpack(self._memory.read(self._place.area, AREA.size))
         return bool(status != Status.CALLING)
@@ -154,12 +175,21 @@ class Caller:
         return int(result)
 
     def _stop(self) -> None:
+        """Stop the thread, but not in the midst of clone(2), with a result on its way; raises Refusal and Gone."""
         thread = self.thread
-        if thread.stopped:
-            return
-        thread.interrupt()
         deadline = time.monotonic() + _LONGEST_STOP
-        while not thread.poll_stopped():
+        asked = False
+        while True:
+            self._let_born_go()
+            if thread.stopped or thread.poll_stopped():
+                if self._take_birth():
+                    thread.resume()
+                    asked = False  # every stop takes the place of one that was asked for
+                elif not self._born:
+                    return
+            elif not asked:
+                thread.interrupt()
+                asked = True
             if time.monotonic() > deadline:
                 raise Refusal(Reason.NOT_RUNNING, f"thread {thread.tid} does not stop (frozen?)")
             wait_for_news(0.001)
@@ -168,6 +198,13 @@ class Caller:
     def has_begun(self) -> bool:
         """Whether a halted thread has executed anything of its call."""
         return self.thread.registers[arch.RIP] != self._entry
+
+    def go_on(self) -> None:
+        """Let a thread that stands behind its call turn idly on, until ``wait`` is asked again. Raises Gone."""
+        if self.thread.stopped:
+            if self._aside:
+                self._put_off_signal()
+            self.thread.resume()
 
     def halt(self) -> int | None:
         """Stop the thread; returns what its call has returned after all, None when it is within it still.

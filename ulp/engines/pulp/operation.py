@@ -109,7 +109,10 @@ class Operation:
             volunteer.refuse_filtered(self._process.pid, caller.thread, pc=self._place.code, loads=loads)
         self._ask(caller, self._steps[0].metadata)
         result = self._answer(caller, _ALL_STAND, self._steps[0])
-        if result is None:
+        if result is None or caller.has_company:
+            # what the container has started runs already, perhaps where bytes are to change
+            caller.go_on()
+            caller.thread.kept = True  # a stop that nobody has seen yet must not end in its being let go
             self._slow = caller
         else:
             self._go_through(caller, result)
