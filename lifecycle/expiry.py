@@ -99,10 +99,10 @@ class Calendar:
         return Expiry(
             used=used,
             today=self.today,
-            end=self._end(used.name, used.edition),
+            end=self.end(used.name, used.edition),
             installed=installed,
             newest=newest,
-            newest_end=None if newest is None else self._end(used.name, newest.edition),
+            newest_end=None if newest is None else self.end(used.name, newest.edition),
         )
 
     def _newest(self, name: str, installed: InstalledPackage | None) -> Offer | None:
@@ -118,8 +118,11 @@ class Calendar:
             None,
         )
 
-    def _end(self, name: str, edition: str) -> datetime.date | None:
-        """Return the date of a data file, or else the end of the product whose repository has the package."""
+    def end(self, name: str, edition: str) -> datetime.date | None:
+        """Return the date of a data file, or else the end of the product whose repository has the package.
+
+        Raises BadDataError as lifecycle.data does.
+        """
         line = self._data.find(name, edition, edition.rpartition(":")[2]) if name else None
         if line is not None and line.date is not None:
             return line.date

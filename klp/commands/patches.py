@@ -27,12 +27,11 @@ from klp.loaded import LoadedModule, unused_modules
 from klp.model import KernelPatch, read_patches
 from klp.output import add_common, remark
 from klp.package import LivePatchPackage, find_packages
+from klp.supply import Supply, read_supply, today
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import datetime
-
-    from klp.supply import Supply
 
 
 @dataclass(kw_only=True, slots=True)
@@ -40,8 +39,7 @@ class _Details:
     """What is known beside what the kernel says of its live patches."""
 
     packages: dict[str, LivePatchPackage] = field(default_factory=dict)
-    ends: dict[str, datetime.date] = field(default_factory=dict)
-    supply: Supply | None = None
+    supply: Supply = field(default_factory=Supply)
     unused: Sequence[LoadedModule] = ()
     problems: list[str] = field(default_factory=list)
     status: ExitStatus = ExitStatus.OK
@@ -93,16 +91,9 @@ def _find_details(patches: Sequence[KernelPatch], *, level: int, root: str) -> _
             f"no package owns the module {name}" for name in active if name not in answer.found
         ]
     if level > 1:
-        from klp.supply import read_supply
-        from klp.support import read_support
-
-        installed = [each.package for each in answer.found.values()]
-        support = read_support(installed, root=root)
-        details.ends = support.ends
-        details.supply = (
-            read_supply((package.name for package in installed), root=root) if installed else None
-        )
-        details.problems += [*support.problems, *(details.supply.problems if details.supply else ())]
+        if answer.found:
+            details.supply = read_supply([each.package for each in answer.found.values()], root=root)
+            details.problems += details.supply.problems
         details.unused = unused_modules([patch.name for patch in patches], root)
     return details
 
@@ -120,24 +111,22 @@ def _lines(patch: KernelPatch, details: _Details, *, level: int) -> list[str]:
             f"    bug fixes and enhancements: {' '.join(found.fixes.others) or '(none)'}",
         ]
         if level > 1:
-            lines.append(f"    expires: {_expiry(details.ends.get(found.package.name))}")
+            lines.append(f"    expires: {_expiry(details.supply.ends.get(found.package.name))}")
             lines.append(f"    update: {_update(found, details.supply)}")
     return lines
 
 
 def _expiry(end: datetime.date | None) -> str:
-    from klp.support import today
-
     if end is None:
         return "(unknown)"
     return f"{end} (no longer maintained)" if end <= today() else str(end)
 
 
-def _update(found: LivePatchPackage, supply: Supply | None) -> str:
-    update = supply and supply.updates.get(found.package.name)
+def _update(found: LivePatchPackage, supply: Supply) -> str:
+    update = supply.updates.get(found.package.name)
     if update:
         return f"{update.edition} ({update.repository})"
-    return "(none)" if supply and supply.repositories else "(unknown)"
+    return "(none)" if supply.repositories else "(unknown)"
 
 
 def _unused_lines(module: LoadedModule) -> list[str]:
@@ -157,12 +146,12 @@ def _write_json(patches: Sequence[KernelPatch], details: _Details) -> None:
         fields = asdict(patch)
         del fields["problems"]  # the list of all is below
         found = details.packages.get(patch.name)
-        end = details.ends.get(found.package.name) if found else None
+        end = details.supply.ends.get(found.package.name) if found else None
         fields["package"] = found and found.package.label
         fields["cves"] = found and found.fixes.cves
         fields["other_fixes"] = found and found.fixes.others
         fields["expires"] = end and end.isoformat()
-        update = details.supply and found and details.supply.updates.get(found.package.name)
+        update = details.supply.updates.get(found.package.name) if found else None
         fields["update"] = asdict(update) if update else None
         described.append(fields)
     unused = [{"name": module.name, "pinned": module.pinned} for module in details.unused]

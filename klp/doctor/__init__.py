@@ -16,6 +16,7 @@ def examine(root: str = "/") -> Iterator[Finding]:
     situation = read_situation(root)
     for check in (
         running.kernel,
+        running.health,
         running.live_patches,
         installed.package,
         installed.maintenance,

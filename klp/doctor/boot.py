@@ -12,7 +12,7 @@ from klp.doctor.findings import Finding, Mood, Topic
 from klp.doctor.situation import Situation
 from klp.initrd import file_names, find_initrds
 from klp.kernel import MODULE_FOLDERS
-from klp.support import today
+from klp.supply import today
 
 _WANTED = (
     "run/reboot-needed"  # zypp-boot-plugin and libzypp leave it; it may say reboot, kexec or soft-reboot
@@ -81,7 +81,7 @@ def reboot(situation: Situation) -> Iterator[Finding]:
         return
     newer = _newer_kernel(situation)
     running = [situation.packages[name].package for name in _in_effect(situation)]
-    told = situation.support.ends
+    told = situation.supply.ends
     ends = [told[package.name] for package in running if package.name in told]
     if newer and (not running or any(end <= today() for end in ends)):
         lacks = "gets no more live patches" if running else "has no live patch in effect"

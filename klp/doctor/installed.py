@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator
 
 from klp.doctor.findings import Finding, Mood, Topic
 from klp.doctor.situation import Situation
-from klp.support import today
-
-_SOON = datetime.timedelta(days=30)
+from klp.supply import today
 
 
 def package(situation: Situation) -> Iterator[Finding]:
@@ -57,7 +54,7 @@ def maintenance(situation: Situation) -> Iterator[Finding]:
     if not situation.newest:
         return
     installed = situation.packages[situation.newest].package
-    end = situation.support.ends.get(installed.name)
+    end = situation.supply.ends.get(installed.name)
     manager = situation.subscription.manager
     if end is None:
         data = situation.subscription.data
@@ -74,7 +71,7 @@ def maintenance(situation: Situation) -> Iterator[Finding]:
             sentence=f"the running kernel has got no more live patches since {end}",
             steps=(f"{manager} install kernel-{situation.flavour}", "reboot"),
         )
-    elif end <= today() + _SOON:
+    elif (end - today()).days <= situation.warn_days:
         yield Finding(
             topic=Topic.LIFECYCLE,
             mood=Mood.NOTE,

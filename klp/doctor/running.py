@@ -58,6 +58,17 @@ def kernel(situation: Situation) -> Iterator[Finding]:
         )
 
 
+def health(situation: Situation) -> Iterator[Finding]:
+    """Tell whether the kernel has warned or crashed: no live patch mends that."""
+    if not situation.health.is_fine:
+        yield Finding(
+            topic=Topic.KERNEL,
+            mood=Mood.NOTE,
+            sentence=f"{situation.health.sentence}: no live patch should be taken back before it is known why",
+            steps=("dmesg --level=err,warn",),
+        )
+
+
 def live_patches(situation: Situation) -> Iterator[Finding]:
     """Tell which live patches are in effect, which are on their way, and which are loaded for nothing."""
     for patch in situation.patches:

@@ -7,15 +7,17 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from host import config
 from host.errors import Error
+from host.transactional import is_transactional
 from klp import sysfs
 from klp.doctor.subscription import Subscription, subscription
+from klp.health import Health, read_health
 from klp.kernel import MODULE_FOLDERS, module_files, release
 from klp.loaded import LoadedModule, unused_modules
 from klp.model import KernelPatch, read_patches
 from klp.package import LivePatchPackage, find_packages
 from klp.supply import Supply, read_supply
-from klp.support import Support, read_support
 from lifecycle.kinds import KERNEL_LIVE_PATCH
 from lifecycle.products import Product, read_products
 
@@ -35,11 +37,12 @@ class Situation:
         str, str
     ]  # live patch modules on disk for the running kernel: path in the root, kernel's name
     packages: dict[str, LivePatchPackage]  # that own them, by the kernel's names
+    health: Health
+    warn_days: int  # before the end of maintenance
     kernels: tuple[str, ...]  # releases of the kernels of the running one's flavour that are on disk
     base: Product | None
     subscription: Subscription
     supply: Supply
-    support: Support  # of the packages
     problems: tuple[str, ...]
 
     @property
@@ -90,19 +93,24 @@ def read_situation(root: str) -> Situation:
         problems += [found.problem.sentence] if found.problem else []
     except Error as problem:
         problems.append(problem.sentence)
+    warn_days = _warn_days(root, problems)
     products: tuple[Product, ...] = ()
     try:
         products = read_products(root)
     except Error as problem:
         problems.append(problem.sentence)
     base = next((product for product in products if product.base), None)
-    way = subscription(base, installed=frozenset(product.name for product in products))
+    way = subscription(
+        base,
+        installed=frozenset(product.name for product in products),
+        transactional=is_transactional(root),
+    )
     supply = read_supply(
-        [*filter(None, [package_for(running) if running else ""]), f"kernel-{running.rpartition('-')[2]}"],
+        [each.package for each in found.found.values()],
+        names=[package_for(running), f"kernel-{running.rpartition('-')[2]}"] if running else [],
         patterns=way.patterns,
         root=root,
     )
-    support = read_support((each.package for each in found.found.values()), root=root)
     return Situation(
         root=root,
         release=running,
@@ -111,13 +119,22 @@ def read_situation(root: str) -> Situation:
         unused=unused_modules((patch.name for patch in patches), root),
         modules=modules,
         packages=found.found,
+        health=read_health(root),
+        warn_days=warn_days,
         kernels=_kernels(root, running),
         base=base,
         subscription=way,
         supply=supply,
-        support=support,
-        problems=tuple(dict.fromkeys([*problems, *supply.problems, *support.problems])),
+        problems=tuple(dict.fromkeys([*problems, *supply.problems])),
     )
+
+
+def _warn_days(root: str, problems: list[str]) -> int:
+    try:
+        return config.load(root=root).warn_days
+    except Error as problem:
+        problems.append(problem.sentence)
+        return config.Config().warn_days
 
 
 def _kernels(root: str, running: str) -> tuple[str, ...]:

@@ -35,18 +35,19 @@ class Subscription:
     rebuild: str = _DRACUT  # command that makes an initrd; {}: the kernel's release
 
 
-def subscription(base: Product | None, *, installed: frozenset[str]) -> Subscription:
+def subscription(base: Product | None, *, installed: frozenset[str], transactional: bool) -> Subscription:
     """Return how the base product's live patches are had; ``installed`` are the names of all products."""
     if base is None:
         return Subscription(is_known=False)
     major, _, minor = base.version.partition(".")
     micro = base.name in _MICRO
-    manager = "transactional-update pkg" if micro else "zypper"
-    rebuild = "transactional-update initrd" if micro else _DRACUT
+    transactional = transactional or micro
+    manager = "transactional-update pkg" if transactional else "zypper"
+    rebuild = "transactional-update initrd" if transactional else _DRACUT
     if (micro and base.version in _MICRO_BASES) or (base.name.startswith("SLE") and major in ("12", "15")):
         module = _EXTENSION if major == "12" else _MODULE
         version = _MICRO_BASES[base.version] if micro else base.version
-        register = "transactional-update register" if micro else "SUSEConnect"
+        register = "transactional-update register" if transactional else "SUSEConnect"
         return Subscription(
             is_known=True,
             module=module,

@@ -235,7 +235,7 @@ def test_subscription_and_locks(system: ZyppRoot) -> None:
 )
 def test_products(name: str, version: str, activate: str, install: str) -> None:
     base = Product(name=name, version=version, summary="", vendor="", flavor="", base=True, end=NEVER)
-    way = subscription(base, installed=frozenset([name]))
+    way = subscription(base, installed=frozenset([name]), transactional=False)
     assert (way.activate, way.install) == (activate, install)
     assert way.is_known is bool(install)
 
