@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import stat
 from dataclasses import dataclass
 
 from klp import sysfs
+from klp.kernel_log import LOG, read_log
 
 _TAINTED = "proc/sys/kernel/tainted"
-_LOG = "dev/kmsg"
 # Documentation/admin-guide/tainted-kernels.rst of the kernel
 _FLAGS = {
     5: ("B", "it met a damaged page"),
@@ -23,9 +21,6 @@ _FLAGS = {
 _TROUBLE = re.compile(
     r"WARNING: .*\bat\b|\bBUG: |kernel BUG at|\bOops\b|general protection fault|double fault|Unable to handle kernel"
 )
-_RECORD = 1 << 13  # bytes: CONSOLE_EXT_LOG_MAX of the kernel, the longest that one read(2) gives
-_MOST_RECORDS = 1 << 18
-_LARGEST = 1 << 24  # bytes of a saved log
 _LINES = 3  # that are quoted
 
 
@@ -60,50 +55,15 @@ def read_health(root: str = "/") -> Health:
         if taint >> bit & 1:
             flags.append(letter)
             reasons.append(reason)
-    lines, problem = _log(os.path.join(root, _LOG))
-    found = [text for text in lines if _TROUBLE.search(text)]
+    problem = ""
+    found: list[str] = []
+    try:
+        found = [message.text for message in read_log(root) if _TROUBLE.search(message.text)]
+    except OSError as error:
+        problem = f"{os.path.join(root, LOG)} cannot be read: {error.strerror}"
     return Health(flags="".join(flags), reasons=tuple(reasons), lines=tuple(found[:_LINES]), problem=problem)
 
 
 def _taint(path: str) -> int:
     text = sysfs.text(path).strip()
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
-
-
-def _log(path: str) -> tuple[list[str], str]:
-    """Return the kernel's own messages: PRIORITY,SEQUENCE,TIME,FLAGS;TEXT (Documentation/ABI/testing/dev-kmsg)."""
-    try:
-        content = b"".join(_records(path)).decode(errors="replace")
-    except OSError as error:
-        return [], f"{path} cannot be read: {error.strerror}"
-    lines = []
-    for line in content.splitlines():
-        head, semicolon, text = line.partition(";")
-        priority = head.partition(",")[0]
-        # what a process wrote there has another facility than the kernel's, 0
-        if semicolon and priority.isdecimal() and int(priority) < 8:
-            lines.append(text)
-    return lines, ""
-
-
-def _records(path: str) -> list[bytes]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    try:
-        if not stat.S_ISCHR(os.fstat(descriptor).st_mode):
-            return [os.read(descriptor, _LARGEST)]
-        records: list[bytes] = []
-        while len(records) < _MOST_RECORDS:
-            try:
-                record = os.read(descriptor, _RECORD)
-            except BlockingIOError:  # no more for now
-                break
-            except OSError as error:
-                if error.errno == errno.EPIPE:  # overwritten meanwhile; the next read goes on behind it
-                    continue
-                raise
-            if not record:
-                break
-            records.append(record)
-        return records
-    finally:
-        os.close(descriptor)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How long transitions took, from the kernel's own log: nothing else in the system keeps that.
+"""The kernel's own log: its messages, and how long transitions took, which nothing else in the system keeps.
 
 A record of /dev/kmsg is ``PRIORITY,NUMBER,MICROSECONDS,FLAGS;TEXT`` (Documentation/ABI/testing/dev-kmsg). Of a
 transition the log has ``livepatch: 'NAME': starting patching transition`` and ``livepatch: 'NAME': patching complete``
@@ -8,16 +8,40 @@ transition the log has ``livepatch: 'NAME': starting patching transition`` and `
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
+from dataclasses import dataclass
 
-KERNEL_LOG = "dev/kmsg"
-
-_LARGEST = 1 << 14  # bytes of a record, more than the kernel makes
-_MOST = 1 << 18  # records
-_RECORD = re.compile(
-    r"\d+,\d+,(\d+),[^;]*;livepatch: '(.+)': (?:(starting) (?:un)?patching transition|(?:un)?patching complete)"
+LOG = "dev/kmsg"
+_RECORD = 1 << 13  # bytes: CONSOLE_EXT_LOG_MAX of the kernel, the longest that one read(2) gives
+_MOST_RECORDS = 1 << 18
+_LARGEST = 1 << 24  # bytes of a saved log
+_TRANSITION = re.compile(
+    r"livepatch: '(.+)': (?:(starting) (?:un)?patching transition|(?:un)?patching complete)"
 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """What the kernel wrote at one moment."""
+
+    microseconds: int  # since it booted
+    text: str
+
+
+def read_log(root: str = "/") -> list[Message]:
+    """Return the messages of the kernel itself, the oldest first; raises OSError, and never waits."""
+    content = b"".join(_records(os.path.join(root, LOG))).decode(errors="replace")
+    messages = []
+    for line in content.splitlines():
+        head, semicolon, text = line.partition(";")
+        priority, _, moment, *_ = [*head.split(","), "", ""]
+        # what a process wrote there has another facility than the kernel's, 0
+        if semicolon and _number(priority) < 8:
+            messages.append(Message(microseconds=max(_number(moment, other=0), 0), text=text))
+    return messages
 
 
 def transition_seconds(patch: str, *, root: str = "/") -> float | None:
@@ -25,26 +49,42 @@ def transition_seconds(patch: str, *, root: str = "/") -> float | None:
     began: int | None = None
     took: float | None = None
     try:
-        log = os.open(os.path.join(root, KERNEL_LOG), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        messages = read_log(root)
     except OSError:
         return None
-    try:
-        for _ in range(_MOST):
-            try:
-                text = os.read(log, _LARGEST)
-            except BrokenPipeError:  # what was to be read next has been overwritten: go on with the oldest
-                continue
-            if not text:
-                break
-            for moment, name, starting in _RECORD.findall(text.decode(errors="replace")):
-                if name != patch:
-                    continue
-                if starting:
-                    began, took = int(moment), None
-                elif began is not None:
-                    took = (int(moment) - began) / 1e6
-    except OSError:  # BlockingIOError: the end
-        pass
-    finally:
-        os.close(log)
+    for message in messages:
+        match = _TRANSITION.fullmatch(message.text)
+        if match is None or match[1] != patch:
+            continue
+        if match[2]:
+            began, took = message.microseconds, None
+        elif began is not None:
+            took = (message.microseconds - began) / 1e6
     return took
+
+
+def _number(text: str, *, other: int = 8) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else other
+
+
+def _records(path: str) -> list[bytes]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        if not stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            return [os.read(descriptor, _LARGEST)]
+        records: list[bytes] = []
+        while len(records) < _MOST_RECORDS:
+            try:
+                record = os.read(descriptor, _RECORD)
+            except BlockingIOError:  # no more for now
+                break
+            except OSError as error:
+                if error.errno == errno.EPIPE:  # overwritten meanwhile; the next read goes on behind it
+                    continue
+                raise
+            if not record:
+                break
+            records.append(record)
+        return records
+    finally:
+        os.close(descriptor)

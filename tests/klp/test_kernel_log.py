@@ -10,14 +10,14 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from klp.kernel_log import KERNEL_LOG, transition_seconds
+from klp.kernel_log import LOG, transition_seconds
 
 LINE = "6,{0},{0}000000,-;livepatch: '{1}': {2}\n"
 
 
 def took(content: bytes) -> float | None:
     with tempfile.TemporaryDirectory() as name:
-        path = Path(name, KERNEL_LOG)
+        path = Path(name, LOG)
         path.parent.mkdir()
         path.write_bytes(content)
         return transition_seconds("lp", root=name)
@@ -39,10 +39,22 @@ def test_a_log_that_does_not_know(tmp_path: Path) -> None:
     assert took(log((3, "lp", "patching complete"))) is None  # its beginning was overwritten
     assert transition_seconds("lp", root=str(tmp_path)) is None
     (tmp_path / "dev").mkdir()
-    os.mkfifo(tmp_path / KERNEL_LOG)  # nobody writes
+    os.mkfifo(tmp_path / LOG)  # nobody writes
     assert transition_seconds("lp", root=str(tmp_path)) is None
 
 
 @given(st.binary(max_size=200))
 def test_any_log_is_read(content: bytes) -> None:
     assert took(b"6,1,1,-;livepatch: 'lp': " + content) is None
+    assert took(content) is None
+
+
+def test_what_a_process_wrote_does_not_count() -> None:
+    assert (
+        took(
+            log((1, "lp", "starting patching transition"), (3, "lp", "patching complete")).replace(
+                b"6,", b"14,"
+            )
+        )
+        is None
+    )
