@@ -142,7 +142,7 @@ def next_boot(label: str, *, until_then: str) -> Outcome:
     """Return what is to be told of a transactional system; ``until_then`` is how things are now."""
     return Outcome(
         state=State.REBOOT,
-        sentence=f"{label} is in the new snapshot and counts from the next boot on; until then: {until_then}.",
+        sentence=f"{label} is in the new snapshot and counts from the next boot on; until then {until_then}.",
         hint="'transactional-update reboot' boots in the way that is configured.",
     )
 

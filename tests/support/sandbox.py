@@ -74,9 +74,9 @@ class Sandbox:
         self.repository = repository
         self.root = Path(f"/proc/{holder}/root")  # the same files, seen from outside
 
-    def within(self, holder: int) -> Sandbox:
-        """Return this sandbox as a process in it sees it that has a process namespace of its own."""
-        return Sandbox(holder=holder, repository=self.repository, work=self._work, private=True)
+    def within(self, holder: int, *, private: bool = True) -> Sandbox:
+        """Return this sandbox as a process in it sees it; ``private``: one that has a process namespace of its own."""
+        return Sandbox(holder=holder, repository=self.repository, work=self._work, private=private)
 
     def argv(self, words: Sequence[str | Path]) -> list[str]:
         """Return the words that run a command inside."""

@@ -25,6 +25,7 @@ from tests.support.klp import NAME as KERNEL
 from tests.support.livepatches import ten_functions
 from tests.support.rpms import Spec
 from tests.support.sandbox import PLUGIN, Finished, Sandbox, sandbox
+from tests.support.snapshots import NEXT, NoSnapshots, transactional
 from tests.support.targets import Target, answers_library, caller, held, running
 from tests.support.users import NOBODY, ordinary_user
 
@@ -35,6 +36,7 @@ NOBODY_HAS = "what-nobody-has"  # and version 2 needs
 # What SUSE's scripts do, and what can go wrong with that
 LOAD = """\
 test ! -e /run/fail || exit 1
+test -z "$TRANSACTIONAL_UPDATE" || exit 0
 test ! -e /run/leave || exit 0
 test ! -e /run/slow || sleep 2
 cd /sys/kernel/livepatch
@@ -144,6 +146,10 @@ def holding_the_lock(system: Sandbox) -> Iterator[None]:
 
 def version(system: Sandbox, name: str) -> str:
     return system.run("rpm", "--query", "--queryformat=%{version}", name).output
+
+
+def version_in(system: Sandbox, root: str, name: str) -> str:
+    return system.run("rpm", "--root", root, "--query", "--queryformat=%{version}", name).output
 
 
 def answer(done: Finished) -> dict[str, Any]:
@@ -493,6 +499,54 @@ def test_a_zypper_that_takes_the_package_away(kernel: Sandbox) -> None:
             )
             assert f"{command}: {words}" in done.errors
             assert kernel.run("rpm", "--query", name, check=False).status == 1
+
+
+@pytest.fixture
+def transactional_system(kernel: Sandbox) -> Iterator[Sandbox]:
+    """The system with its root in a snapshot."""
+    try:
+        with transactional(kernel) as made:
+            yield made
+    except NoSnapshots as reason:
+        pytest.skip(f"no snapshots here: {reason}")
+
+
+def test_on_a_transactional_system(transactional_system: Sandbox, process: Target) -> None:
+    system = transactional_system
+    done = system.run("klp", "-n", "downgrade")
+    command = "transactional-update --non-interactive --continue pkg install --oldpackage"
+    assert f"\n  {command} {KERNEL}=3-{RELEASE}\n" in done.output
+    assert done.output.splitlines()[-2:] == [
+        f"{KERNEL}-3-{RELEASE} is in the new snapshot and counts from the next boot on; "
+        f"until then the kernel runs {NEWER}.",
+        "'transactional-update reboot' boots in the way that is configured.",
+    ]
+    assert version_in(system, NEXT, KERNEL) == "3"
+    assert (version(system, KERNEL), patches(system)) == ("4", {NEWER: "1"})
+
+    document = answer(system.run("ulp", "downgrade", "-n", "--json"))
+    assert (document["state"], document["command"][:4]) == ("reboot", command.split()[:4])
+    assert version_in(system, NEXT, LIBRARY) == "3"
+    assert (version(system, LIBRARY), process.answers()[0]) == ("4", 500)
+
+
+def test_a_snapshot_that_is_dropped(transactional_system: Sandbox) -> None:
+    system = transactional_system
+    gone = f"/srv/repository/{KERNEL}-3-{RELEASE}.noarch.rpm"
+    system.run("mv", gone, f"{gone}.away")
+    try:
+        done = system.run("klp", "-n", "downgrade", check=False)
+    finally:
+        system.run("mv", f"{gone}.away", gone)
+    assert done.status == 1
+    assert done.errors.splitlines()[-1] == (
+        f"klp: transactional-update ended with 1; nothing was changed: the kernel runs {NEWER}"
+    )
+    assert system.run("ls", NEXT, check=False).status != 0
+    environment = {"TRANSACTIONAL_UPDATE": "true", "TRANSACTIONAL_UPDATE_ROOT": NEXT}
+    done = system.run("klp", "-n", "downgrade", check=False, env=environment)
+    assert (done.status, done.output) == (1, "")
+    assert done.errors.startswith("klp: this is a part of a transactional update")
 
 
 def test_a_kernel_without_live_patches(fresh: Sandbox) -> None:

@@ -181,7 +181,8 @@ def _again(moves: Sequence[Move]) -> str:
 
 
 def _of_snapshot(finished: zypper.Finished, journey: guide.Journey, way: WayBack) -> Outcome:
-    held = f"{report.processes(way.holders)} had the newer live patches before"
+    who = report.processes(way.holders) if way.holders else "no process"
+    held = f"{who} {'has' if way.holders < 2 else 'have'} live patches of the newer package"
     if not finished.good:
         return guide.unchanged(journey.command, finished, now=held)
     targets = " and ".join(move.target.label for move in journey.plan.moves)
