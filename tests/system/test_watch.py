@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,7 @@ from tests.support.sandbox import PROJECT, Sandbox, sandbox
 from tests.support.targets import Target
 from ulp.watch.births import EXEC, EXIT, FORK, Births, Lost
 
+_LONGEST = 120.0  # seconds that one watcher runs
 EXCLUDE = "etc/zypp-livepatch/exclude.d/test.conf"
 
 
@@ -93,11 +95,14 @@ def watching(machine: Sandbox, *words: str | Path) -> Iterator[Watch]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    limit = threading.Timer(_LONGEST, process.kill)  # an event that never comes must not hold all tests
+    limit.start()
     try:
         watch = Watch(process)
         watch.until("survey")
         yield watch
     finally:
+        limit.cancel()
         process.kill()
         process.communicate()
 

@@ -33,6 +33,7 @@ _AT: Final = _HEADER.size + _CN_MSG.size
 _FIELDS: Final = _AT + 16  # of event_data
 ROOM: Final = 16 << 20  # bytes of events that may wait: some 15,000
 _PATIENCE: Final = 2000  # milliseconds for the kernel's answer
+_FIRST_NAMESPACE: Final = 0xEFFFFFFC  # of processes: PROC_PID_INIT_INO in include/linux/proc_ns.h
 
 _SO_ATTACH_FILTER: Final = 26
 _SO_RCVBUFFORCE: Final = 33
@@ -51,6 +52,9 @@ class Births:
     def __init__(self, *, room: int = ROOM) -> None:
         """Raise Error where the kernel does not tell us."""
         try:
+            # in another namespace we would hear what others asked for, with numbers of processes that are not ours
+            if os.stat("/proc/self/ns/pid").st_ino != _FIRST_NAMESPACE:
+                raise OSError("this is a container")
             self._socket = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, _NETLINK_CONNECTOR
             )
