@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from host.errors import Error, ExitStatus, NoInputError, UsageError
+from host.errors import BadDataError, Error, ExitStatus, NoInputError, UsageError
 from host.rpmdb import compare
 from lifecycle.disabled import repositories_with
 from lifecycle.installed import InstalledPackage
 from lifecycle.locks import Lock
 from lifecycle.packages import Offer, Packages
+from lifecycle.products import read_products, release
 from lifecycle.solving import make_solver, usual_jobs
 
 if TYPE_CHECKING:
@@ -62,6 +63,18 @@ class Plan:
     others: tuple[Step, ...]  # what else would change
     download: int  # bytes
     unpacked: int  # bytes of the new packages, which lie beside the old ones for a while
+
+
+def read_packages(root: str) -> Packages:
+    """Return the packages of a system; a product file that cannot be read only costs names of repositories.
+
+    Raises host.rpmdb.DatabaseError.
+    """
+    try:
+        version = release(read_products(root))
+    except BadDataError:
+        version = ""
+    return Packages(root, release=version)
 
 
 def installed_package(packages: Packages, name: str) -> InstalledPackage:

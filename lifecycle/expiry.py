@@ -16,7 +16,7 @@ from lifecycle.data import Data, read_data
 from lifecycle.ends import End
 from lifecycle.installed import InstalledPackage
 from lifecycle.packages import Offer, Packages
-from lifecycle.products import read_products
+from lifecycle.products import read_products, release
 from lifecycle.repo_products import products_of_repositories
 
 
@@ -78,8 +78,7 @@ class Calendar:
         """Read the system under ``root``; raises host.rpmdb.DatabaseError, and BadDataError for a product file."""
         products = read_products(root)
         self._data: Data = read_data((product.name for product in products), root=root)
-        release = products[0].version if products and products[0].base else ""
-        self.packages = Packages(root, release=release)
+        self.packages = Packages(root, release=release(products))
         self.today = datetime.datetime.now(datetime.UTC).date()
         self._products = products_of_repositories(self.packages)
 

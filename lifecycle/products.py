@@ -8,6 +8,7 @@ link ``baseproduct`` leads to the one that the system is.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +51,11 @@ def read_products(root: str | os.PathLike[str] = "/") -> tuple[Product, ...]:
         _read(path, base=path.name == target) for path in sorted(folder.glob("*.prod")) if path.is_file()
     ]
     return tuple(sorted(products, key=lambda product: (not product.base, product.name)))
+
+
+def release(products: Sequence[Product]) -> str:
+    """Return the version of the base product, which $releasever in the names of repositories means; "" without one."""
+    return products[0].version if products and products[0].base else ""
 
 
 def _read(path: Path, *, base: bool) -> Product:

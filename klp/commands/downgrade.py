@@ -54,8 +54,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
     from klp import downgrade
     from klp.health import read_health
     from lifecycle import guide
-    from lifecycle.downgrade import check_room, choose, installed_package, plan
-    from lifecycle.packages import Packages
+    from lifecycle.downgrade import check_room, choose, installed_package, plan, read_packages
 
     guide.check_options(options)
     root = options.root
@@ -71,7 +70,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
         )
     notes = [health.sentence] if not health.is_fine else []
     notes += filter(None, [downgrade.check_loading(root, is_transactional=transactional)])
-    packages = Packages(root)
+    packages = read_packages(root)
     package = installed_package(packages, running.name)
     if running.is_initial and options.to is None:
         raise Error(

@@ -31,7 +31,7 @@ from lifecycle.data import read_data
 from lifecycle.ends import parse_date
 from lifecycle.overview import Overview, new_in, overview
 from lifecycle.packages import Packages
-from lifecycle.products import read_products
+from lifecycle.products import read_products, release
 from lifecycle.saved_report import SavedReport, load, save
 from lifecycle.support import PackageSupport, package_support
 
@@ -59,8 +59,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
     saved = load(options.diff) if options.diff else SavedReport()
     products = read_products(options.root)
     data = read_data((product.name for product in products), root=options.root)
-    release = products[0].version if products and products[0].base else ""
-    packages = Packages(options.root, release=release)
+    packages = Packages(options.root, release=release(products))
     supports = package_support(packages, data, today=today)
     problems = [*data.problems, *packages.problems]
     by_name: dict[str, list[PackageSupport]] = {}

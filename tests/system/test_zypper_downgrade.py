@@ -258,6 +258,29 @@ def test_a_build_that_the_older_package_does_not_know_is_left_without(fresh: San
     (fresh.repository / spec.file_name).unlink()
 
 
+def test_several_packages(fresh: Sandbox, process: Target) -> None:
+    """Without a name it is the one that is in use; what is not in use has to be named."""
+    other = "openssl-3-livepatches"
+    fresh.add_packages(Spec(name=other, version="1"), Spec(name=other, version="2"))
+    fresh.run("rpm", "--install", f"/srv/repository/{other}-2-1.noarch.rpm")
+    try:
+        plan = answer(fresh.run("ulp", "downgrade", "--dry-run", "--json"))
+        assert [each["name"] for each in plan["packages"]] == [LIBRARY]
+        done = fresh.run("ulp", "downgrade", "-n", "--to", "1", LIBRARY, other, check=False)
+        assert (done.status, done.output) == (64, "")
+        assert done.errors.startswith("ulp: --to is for one package, and several were named\n")
+        done = fresh.run("ulp", "downgrade", "-n", LIBRARY, other, LIBRARY)
+        assert f"install --oldpackage {LIBRARY}=3-1 {other}=1-1\n" in done.output
+        assert (version(fresh, LIBRARY), version(fresh, other)) == ("3", "1")
+        assert process.answers()[0] == 400
+        last = done.output.splitlines()[-1]
+        assert last.startswith(f"{LIBRARY}-3-1 and {other}-1-1 are installed; 1 process went back")
+    finally:
+        fresh.run("rpm", "--erase", other)
+        for each in fresh.repository.glob(f"{other}-*"):
+            each.unlink()
+
+
 def test_without_a_process(fresh: Sandbox) -> None:
     lines = fresh.run("ulp", "downgrade", "-n").output.splitlines()
     assert lines[0] == f"No process holds live patches of {LIBRARY}"

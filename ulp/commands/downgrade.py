@@ -70,13 +70,12 @@ def run(options: argparse.Namespace) -> ExitStatus:
     """Go back."""
     from host import config
     from host.transactional import is_transactional
-    from lifecycle.downgrade import check_room, choose, installed_package, plan
-    from lifecycle.packages import Packages
+    from lifecycle.downgrade import check_room, choose, installed_package, plan, read_packages
 
     guide.check_options(options)
     settings = config.load(root=options.root)
     transactional = is_transactional(options.root)
-    packages = Packages(options.root)
+    packages = read_packages(options.root)
     names = _names(options, packages)
     if options.to is not None and len(names) > 1:
         raise UsageError("--to is for one package, and several were named")
