@@ -72,7 +72,10 @@ def run(command: Sequence[str], *, to_errors: bool = False) -> Finished:
         asked = True
 
     sys.stdout.flush()
-    before = signal.signal(signal.SIGINT, note)  # the command starts with the default again (signal(7))
+    # The command starts with the default of what has a handler here, and ignores what is ignored (signal(7)). From
+    # another group than the foreground's a terminal would stop it: when it writes (stty tostop), and when it reads.
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, note)}
+    before |= {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTTOU, signal.SIGTTIN)}
     try:
         process = subprocess.Popen(
             command,
@@ -96,7 +99,8 @@ def run(command: Sequence[str], *, to_errors: bool = False) -> Finished:
             status=ExitStatus.UNAVAILABLE,
         ) from error
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _changes_packages(group: int) -> bool:

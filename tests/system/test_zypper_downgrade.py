@@ -220,6 +220,15 @@ def test_who_asks_is_asked(fresh: Sandbox, process: Target) -> None:
     assert (version(fresh, LIBRARY), process.answers()[0]) == ("3", 400)
 
 
+def test_at_a_terminal_that_stops_who_writes_from_the_background(fresh: Sandbox, process: Target) -> None:
+    command = "stty tostop; echo y | ulp downgrade"
+    done = fresh.run(
+        "script", "--quiet", "--return", "--command", command, "/dev/null", env={"TERM": "xterm"}
+    )
+    assert f"{LIBRARY}-3-1 is installed; 1 process went back" in done.output
+    assert process.answers()[0] == 400
+
+
 def test_a_dry_run_changes_nothing_and_anybody_may_ask(fresh: Sandbox, process: Target) -> None:
     fresh.run("ulp", "downgrade", "--dry-run")
     document = answer(fresh.run(*ordinary_user(NOBODY), "ulp", "downgrade", "--dry-run", "--json"))
