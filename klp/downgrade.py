@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from host.sysconfig import When
 from klp import sysfs
 from klp.blocking import find_blocking
 from klp.kernel import module_name, release
+from klp.loaded import unused_modules
 from klp.model import KernelPatch, read_patches
 from klp.running import Running, find_running
 from klp.waiting import wait
@@ -68,6 +70,25 @@ def running_package(root: str) -> Running:
             status=ExitStatus.NOTHING_MATCHED,
         )
     return last
+
+
+def unload_first(move: Move, root: str) -> tuple[tuple[str, ...], ...]:
+    """Return the command that makes room for the older module, if that is still loaded since the kernel ran it.
+
+    The kernel enables a live patch when its module is loaded, and never again. Raises Error where it can never be
+    unloaded.
+    """
+    name = f"livepatch_{re.sub(r'[^0-9A-Za-z]', '_', move.target.edition)}"
+    unused = unused_modules([patch.name for patch in read_patches(root)], root)
+    module = next((each for each in unused if each.name == name), None)
+    if module is None:
+        return ()
+    if module.pinned:
+        raise Error(
+            f"{name} cannot be loaded again before the next boot: its transition was forced, so it is still loaded",
+            hint="--to VERSION goes back to another one",
+        )
+    return (("rmmod", name),)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -58,6 +58,7 @@ class Journey:
     checked: Sequence[str] = ()  # what is in order
     problems: Sequence[str] = ()  # what could not be read
     is_transactional: bool = False
+    first: Sequence[tuple[str, ...]] = ()  # commands that have to be run before zypper's
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -106,6 +107,9 @@ def travel(
         return _tell(journey, options, outcome, status=None)
     if not options.non_interactive and not _agreed():
         raise Error("nothing was changed", hint="-n goes on without asking")
+    for command in journey.first:
+        if not (done := zypper.run(command, to_errors=options.json)).good:
+            raise Error(f"{zypper.explain(command, done)}; no package was changed")
     finished = zypper.run(journey.command, to_errors=options.json)
     if not options.json:
         print(flush=True)
@@ -172,7 +176,7 @@ def _shown(journey: Journey) -> Iterator[str]:
         yield from _entry("Note", note, width)
     yield from _entry("Checked", ", ".join(journey.checked), width)
     yield ""
-    yield f"  {sanitize(shlex.join(journey.command))}"
+    yield from (f"  {sanitize(shlex.join(command))}" for command in (*journey.first, journey.command))
     if journey.is_transactional:
         yield ""
         yield from wrap("This changes a snapshot: it counts from the next boot on.", width)
@@ -240,6 +244,7 @@ def _write_json(
             "download": plan.download,
             "unpacked": plan.unpacked,
             "transactional": journey.is_transactional,
+            "first": list(map(list, journey.first)),
             "command": list(journey.command),
             "command_status": status,
             "notes": list(journey.notes),

@@ -88,6 +88,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
         checked=_checked(health.problem),
         problems=[*packages.problems, *filter(None, [health.problem])],
         is_transactional=transactional,
+        first=() if transactional else downgrade.unload_first(move, root),
     )
     remark(journey.problems)
     judge = downgrade.Judge(

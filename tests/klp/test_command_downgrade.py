@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import zypp_root
-from tests.support.kernel_tree import write_module, write_patch, write_task
+from tests.support.kernel_tree import write_loaded, write_module, write_patch, write_task
 from tests.support.klp import NAME, RELEASE, klp, klp_as_nobody
 from tests.support.rpms import Spec
 from tests.support.transactional import make_transactional
@@ -79,6 +79,21 @@ def test_on_a_transactional_system(system: ZyppRoot) -> None:
     assert document["notes"] == [
         "LIVEPATCH_KERNEL=always in /etc/sysconfig/livepatching: the older live patch is loaded at once"
     ]
+
+
+def test_a_module_that_is_still_loaded_has_to_go_first(system: ZyppRoot) -> None:
+    """The kernel enables a live patch when it is loaded, and one that was replaced stays loaded."""
+    write_loaded(system.root, RUNNING, "livepatch_2_150600_2_1 0", "livepatch_1_150600_2_1 1")
+    lines = klp("downgrade", "--dry-run", root=system.root).stdout.splitlines()
+    assert lines[-4:-2] == [
+        "  rmmod livepatch_2_150600_2_1",
+        f"  zypper --non-interactive install --oldpackage {NAME}=2-150600.2.1",
+    ]
+    done = klp("downgrade", "--dry-run", "--to", "1", root=system.root)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        "klp: livepatch_1_150600_2_1 cannot be loaded again before the next boot: "
+    )
 
 
 def test_an_ordinary_user_may_look(system: ZyppRoot) -> None:

@@ -38,6 +38,7 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Saved:
         kernel = kernels.kernel(generation)
         built = modules.build(PATCHES, kernel=kernel, into=work / "modules")
         files = zypper.files(PATCHES, built, installed=FOUR, kernel=kernel, work=work)
+        files[packages.module_path(THREE, kernel)] = built[THREE.name]
         return boot(kernel, {**files, "/etc/zypp-livepatch.conf": configuration})
     except Unavailable as reason:
         absence.skip(generation, reason)
@@ -45,10 +46,11 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Saved:
 
 @pytest.fixture
 def machine(booted: Saved) -> Iterator[Machine]:
-    """The machine runs version 4, and zypper knows the repository."""
+    """The machine has run version 3 and runs 4 now, and zypper knows the repository."""
     with booted.running() as running:
-        assert running.call("load", path=packages.module_path(FOUR, booted.kernel)) == ""
-        assert running.call("wait_for", path=f"{SYSFS}/{FOUR.name}/transition", text="0\n") is not None
+        for patch in (THREE, FOUR):
+            assert running.call("load", path=packages.module_path(patch, booted.kernel)) == ""
+            assert running.call("wait_for", path=f"{SYSFS}/{patch.name}/transition", text="0\n") is not None
         assert running.run("zypper", "--non-interactive", "refresh").status == 0
         yield running
 
@@ -66,7 +68,10 @@ def test_back_to_the_first_one(machine: Machine, booted: Saved) -> None:
 
     done = machine.klp("-n", "downgrade")
     assert (done.status, done.errors) == (0, "")
-    assert f"  zypper --non-interactive install --oldpackage {name}=3-{THREE.release}\n" in done.output
+    assert (
+        f"  rmmod {THREE.name}\n  zypper --non-interactive install --oldpackage {name}=3-{THREE.release}\n"
+        in done.output
+    )
     assert f"(1/1) Installing: {name}-3-{THREE.release}.noarch" in done.output
     assert done.output.endswith(f"\n{THREE.name} is in effect, {FOUR.name} is out of use.\n")
     assert in_effect(machine) == ([THREE.name], "3\n")

@@ -15,7 +15,7 @@ from tests.support.machine.apt import Unavailable
 from tests.support.machine.kernels import Kernel
 from tests.support.machine.modules import Livepatch
 
-_PROGRAMS = ("zypper", "rpm", "repo2solv", "rpmdb2solv")
+_PROGRAMS = ("zypper", "rpm", "repo2solv", "rpmdb2solv", "rmmod")
 _REPOSITORY = "/srv/repository"
 _SETTINGS = f"[test]\nname=test\nenabled=1\nautorefresh=0\ngpgcheck=0\nbaseurl=dir:{_REPOSITORY}\n"
 # As SUSE's scripts do. Lua, since there is no shell in the machine; finit_module(2) has the number 313 on x86_64
