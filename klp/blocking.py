@@ -75,8 +75,8 @@ def find_blocking(
 
     ``names``, ``commands`` and ``stacks`` say what else is read of each; ``commands`` brings what the thread
     does, too. If the transition turns round meanwhile, they are read again, ``tries`` times in all. Raises
-    what sysfs.in_transition raises, and BadDataError if the tree shows more than one transition (the kernel
-    has one at a time) or the direction cannot be read.
+    what sysfs.in_transition raises, the first problem if nothing is seen in transition, and BadDataError if
+    the tree shows more than one transition (the kernel has one at a time) or the direction cannot be read.
     """
     top = os.fspath(root)
     transition, problems = _transition(top)
@@ -96,6 +96,8 @@ def find_blocking(
 
 def _transition(root: str) -> tuple[_Transition | None, tuple[str, ...]]:
     names, problems = sysfs.in_transition(root)
+    if problems and not names:
+        raise problems[0]
     sentences = tuple(problem.sentence for problem in problems)
     if len(names) > 1:
         raise BadDataError(

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from host.errors import Error, UsageError
+from host.errors import BadDataError, Error, UsageError
 from klp.fixes import Fixes
 from klp.kernel import MODULE_FOLDERS, module_files, release
 from klp.model import KernelPatch, read_patches
@@ -76,14 +76,15 @@ def look_up(numbers: Iterable[str], *, root: str = "/") -> Answers:
     """Return what is known about the numbers, each once; raises what read_patches raises."""
     wanted = list(dict.fromkeys(numbers))
     patches = read_patches(root)
-    problems: list[Error] = []
+    problems: list[Error] = [BadDataError(problem) for patch in patches for problem in patch.problems]
+    knows_kernel = True
     try:
         installed = list(module_files(root).values())
     except Error as problem:
-        installed = []
+        installed, knows_kernel = [], False
         problems.append(problem)
     # those in use first, the newest of them first: the first one that fixes it is the answer
-    in_use = [patch.name for patch in reversed(patches) if patch.enabled or patch.transition]
+    in_use = [patch.name for patch in reversed(patches) if patch.enabled is not False or patch.transition]
     packages = find_packages(dict.fromkeys([*in_use, *installed]), root=root)
     known = {patch.name: patch for patch in patches}
     answers = {
@@ -92,7 +93,7 @@ def look_up(numbers: Iterable[str], *, root: str = "/") -> Answers:
     open_numbers = [number for number, answer in answers.items() if not answer.is_fixed]
     if packages.problem:
         problems.append(packages.problem)
-    elif open_numbers and not problems:
+    elif open_numbers and knows_kernel:
         by_kernel, database_problem = _by_kernel(open_numbers, root=root)
         answers.update(by_kernel)
         problems += [database_problem] if database_problem else []
@@ -112,12 +113,14 @@ def _by_live_patch(
             continue
         patch = patches.get(module)
         reason = Reason.NOT_IN_USE
-        if patch is not None and patch.in_effect:
+        if patch is not None and (patch.enabled is None or patch.transition is None):
+            reason = Reason.UNKNOWN  # what the kernel says of it could not be read
+        elif patch is not None and patch.in_effect:
             reason = Reason.LIVE_PATCH
         elif patch is not None and patch.transition:
             reason = Reason.APPLYING if patch.enabled else Reason.REVERTING
         found.append(Answer(number=number, reason=reason, patch=module, package=package.package.label))
-    order = list(Reason)
+    order = [Reason.LIVE_PATCH, Reason.UNKNOWN, *Reason]  # of the two, the second may be the first
     return min(
         found,
         key=lambda each: order.index(each.reason),

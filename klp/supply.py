@@ -35,6 +35,7 @@ class Available:
 class Supply:
     """What was asked for, and sentences about what may be missing."""
 
+    is_known: bool = False  # whether it could be read at all
     ends: Mapping[str, datetime.date] = field(
         default_factory=dict
     )  # first days without maintenance, by name
@@ -100,6 +101,7 @@ def _read(
     offers = {name: packages.offers(name) for name in names}
     held = {packages.pool.id2solvable(number).name for number in packages.locks}
     return Supply(
+        is_known=True,
         ends={name: end for name, end in ends.items() if end is not None},
         updates=newer,
         newest={name: _available(found[0]) for name, found in offers.items() if found},

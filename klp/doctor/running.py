@@ -45,16 +45,23 @@ def kernel(situation: Situation) -> Iterator[Finding]:
             "those of kernel-default and kernel-rt are",
             steps=("boot the kernel of the package kernel-default",),
         )
-    elif not (situation.packages or situation.package in situation.supply.newest):
+    elif situation.packages or situation.package in situation.supply.newest:
+        yield Finding(
+            topic=Topic.KERNEL, mood=Mood.OK, sentence=f"live patches are made for the kernel {release}"
+        )
+    elif situation.supply.repositories:
         yield Finding(
             topic=Topic.KERNEL,
-            mood=Mood.PROBLEM if situation.supply.repositories else Mood.UNKNOWN,
+            mood=Mood.PROBLEM,
             sentence=f"no repository has live patches for the running kernel: {situation.package} is not there",
             steps=("zypper refresh", f"zypper search --details {situation.package}"),
         )
-    else:
+    elif situation.supply.is_known:
         yield Finding(
-            topic=Topic.KERNEL, mood=Mood.OK, sentence=f"live patches are made for the kernel {release}"
+            topic=Topic.KERNEL,
+            mood=Mood.UNKNOWN,
+            sentence=f"zypper knows no repository that could have live patches for the kernel {release}",
+            steps=("zypper refresh",),
         )
 
 
@@ -73,6 +80,12 @@ def live_patches(situation: Situation) -> Iterator[Finding]:
     """Tell which live patches are in effect, which are on their way, and which are loaded for nothing."""
     for patch in situation.patches:
         yield _patch(patch)
+        if patch.enabled and patch.name not in situation.packages and not situation.problems:
+            yield Finding(
+                topic=Topic.LIVE_PATCH,
+                mood=Mood.NOTE,
+                sentence=f"no installed package owns the module of {patch.name}: no update replaces it",
+            )
     in_use = any(patch.enabled for patch in situation.patches)
     for module in situation.unused:
         if module.pinned:

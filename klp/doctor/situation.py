@@ -105,12 +105,14 @@ def read_situation(root: str) -> Situation:
         installed=frozenset(product.name for product in products),
         transactional=is_transactional(root),
     )
-    supply = read_supply(
-        [each.package for each in found.found.values()],
-        names=[package_for(running), f"kernel-{running.rpartition('-')[2]}"] if running else [],
-        patterns=way.patterns,
-        root=root,
-    )
+    supply = Supply()
+    if not found.problem:  # what cannot be read now would be waited for once more
+        supply = read_supply(
+            [each.package for each in found.found.values()],
+            names=[package_for(running), f"kernel-{running.rpartition('-')[2]}"] if running else [],
+            patterns=way.patterns,
+            root=root,
+        )
     return Situation(
         root=root,
         release=running,

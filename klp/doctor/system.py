@@ -29,7 +29,9 @@ def subscribed(situation: Situation) -> Iterator[Finding]:
             "(where it has a registration code of its own, add -r CODE)",
             steps=(way.activate, way.install),
         )
-    elif way.patterns and not situation.supply.patterns:
+    elif not situation.supply.is_known:
+        return
+    elif not situation.supply.patterns:
         yield Finding(
             topic=Topic.SUBSCRIPTION,
             mood=Mood.NOTE,
@@ -57,7 +59,7 @@ def lock(situation: Situation) -> Iterator[Finding]:
             mood=Mood.OK,
             sentence=f"{kernel} is locked: updates bring no kernel to boot into",
         )
-    elif situation.supply.repositories or not situation.supply.problems:
+    elif situation.supply.is_known:
         yield Finding(
             topic=Topic.LOCK,
             mood=Mood.NOTE,

@@ -162,3 +162,11 @@ def test_who_blocks_as_json(blocked: Path) -> None:
     }
     threads = json.loads(klp("blocking", "--json", root=blocked).stdout)["threads"]
     assert [(thread["stack"], thread["inside"]) for thread in threads] == [([], None)] * 2
+
+
+@pytest.mark.parametrize("command", ["status", "check", "blocking", "wait"])
+def test_nobody_says_ready_who_cannot_know(tmp_path: Path, command: str) -> None:
+    write_patch(tmp_path, "livepatch_1", transition="nonsense")
+    done = klp(command, "-vv", root=tmp_path)
+    assert (done.returncode, done.stdout) == (65, "")
+    assert done.stderr.endswith("transition should hold a number and holds 'nonsense'\n")

@@ -171,3 +171,10 @@ def test_as_json(system: Path) -> None:
         },
         {"number": "CVE-2000-0001", "fixed": False, "reason": "unknown", "patch": None, "package": None},
     ]
+
+
+def test_a_live_patch_that_cannot_be_read_is_no_answer(changing: Path) -> None:
+    (changing / "sys/kernel/livepatch/livepatch_2_150600_2_1/transition").write_text("nonsense\n")
+    done = klp("cve", "CVE-2024-50115", root=changing)
+    assert (done.returncode, done.stdout) == (69, "CVE-2024-50115: unknown: not everything could be read\n")
+    assert "transition should hold a number" in done.stderr

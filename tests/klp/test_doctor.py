@@ -139,6 +139,18 @@ def test_a_module_is_loaded_for_nothing(system: ZyppRoot) -> None:
     assert found["steps"] == [f"rmmod {MODULE}", f"modprobe {FILE}"]
 
 
+def test_a_live_patch_of_nobody(system: ZyppRoot) -> None:
+    write_patch(system.root, "zz_by_hand")
+    assert wrong(system, mood="note")["sentence"].startswith(
+        "no installed package owns the module of zz_by_hand"
+    )
+
+
+def test_a_kernel_that_has_warned(system: ZyppRoot) -> None:
+    system.write("proc/sys/kernel/tainted", "512\n")
+    assert "it has warned" in wrong(system, mood="note")["sentence"]
+
+
 def test_a_transition_and_a_live_patch_that_is_disabled(system: ZyppRoot) -> None:
     place = system.root / "sys/kernel/livepatch" / MODULE
     (place / "transition").write_text("1\n")
@@ -258,6 +270,8 @@ def test_a_damaged_database_hides_nothing_else(system: ZyppRoot) -> None:
     found = findings(system.root, status=69)
     assert any("rpm database" in each["sentence"] for each in found if each["mood"] == "unknown")
     assert any(each["topic"] == "live-patch" and each["mood"] == "ok" for each in found)
+    # what was not read is not claimed to be missing
+    assert {each["topic"] for each in found}.isdisjoint({"package", "lock"})
 
 
 def test_an_ordinary_user_is_told_what_is_hidden(open_root: Path, sound: Path) -> None:
