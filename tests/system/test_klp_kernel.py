@@ -255,17 +255,23 @@ def test_what_a_user_may_not_see_is_not_denied(machine: Patched) -> None:
 def test_blocked_for_a_while(machine: Patched) -> None:
     pid = machine.sleeper("pause")
     path = packages.module_path(PAUSE, machine.kernel)
-    error, status, blocking, seconds = machine.every(
+    told = {"patch": PAUSE.name, "cves": ["CVE-2024-53042"]}
+    error, status, blocking, early, late = machine.every(
         ("load", {"path": path}),
         ("klp", {"words": ["status"]}),
         ("klp", {"words": ["-v", "blocking"]}),
-        ("wait_for", {"path": f"{SYSFS}/{PAUSE.name}/transition", "text": "0\n"}),
+        ("watched", {**told, "patience": 0}),
+        ("watched", {**told, "patience": 60}),
     )
     assert error == ""
     assert status["output"] == "in_progress\n"
     assert blocking["output"] == f"{pid} {pid} sleeper pause\n"
-    assert 5 < seconds < 30  # until the kernel interrupts it, as it does every 15 s
-    assert abs(machine.call("transition_seconds", patch=PAUSE.name) - seconds) < 2
+    assert (early["state"], early["blocking"]) == ("in-transition", [f"sleeper ({pid})"])
+    assert 5 < late["seconds"] < 30  # until the kernel interrupts it, as it does every 15 s
+    assert late["sentence"] == (
+        f"kernel live patch {PAUSE.name} is in effect after {late['seconds']:.1f} s "
+        "and brings the fixes for CVE-2024-53042"
+    )
     assert machine.is_ready()
     assert machine.tried("pause") == EDOM
 

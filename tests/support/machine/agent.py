@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import errno
 import functools
 import importlib
@@ -167,9 +168,13 @@ def wait_for(path: str, text: str | None) -> float | None:
     return None
 
 
-def transition_seconds(patch: str) -> float | None:
-    """Return how long a transition took, as our reader of the kernel's log finds."""
-    return importlib.import_module("klp.kernel_log").transition_seconds(patch)  # type: ignore[no-any-return]
+def watched(patch: str, cves: Sequence[str], patience: float) -> dict[str, Any]:
+    """Return what the commit plugin's worker reports of a live patch that a package has just brought."""
+    kernel, sysconfig = map(importlib.import_module, ("zypp_plugin.kernel", "host.sysconfig"))
+    module = kernel.Module(package="", patch=patch, release=os.uname().release, cves=tuple(cves))
+    brought = kernel.Kernel(packages=(), modules=(module,), when=sysconfig.When.AUTO, problems=())
+    [row] = kernel.watch(brought, patience=patience, transactional=False, on_wait=lambda _rows: None)
+    return dataclasses.asdict(row)
 
 
 def sleep(seconds: float) -> None:
@@ -207,7 +212,7 @@ _CALLS: dict[str, Callable[..., object]] = {
         read,
         names,
         wait_for,
-        transition_seconds,
+        watched,
         sleep,
         every,
         end,

@@ -18,7 +18,7 @@ from tests.support.machine.cpio import Archive
 from tests.support.targets import compiled
 
 PROJECT = Path(__file__).parents[3]
-ROOMS = ("host", "klp", "lifecycle")
+ROOMS = ("host", "klp", "lifecycle", "ulp", "zypp_plugin")
 _PYTHON = "/usr/bin/python3"  # python3-rpm's, and what an installed klp would run with
 _HOME = "/usr/lib/zypp-livepatch"
 # Parts of the standard library that are large, and that neither klp nor the agent can need.
