@@ -265,7 +265,7 @@ def test_a_constructor_that_starts_threads_and_never_returns(library: Path) -> N
     {FIX}"""
     container = live_patch(library, source, {"answer_0": "new_0"}, name="starts_livepatch2.so")
     with through_libpulp(caller(library)) as process:
-        said = trigger(process, "--engine=pulp", "--timeout", "0.5", container)
+        said = trigger(process, "--engine=pulp", "--timeout", "1", container)
         assert said.verdict == ("ERROR", "no-end"), said
         assert process.answers(10) == OLD
         assert not traced(process)
