@@ -117,9 +117,12 @@ def libpulp(*words: str | Path, timeout: float = 120) -> subprocess.CompletedPro
     )
 
 
-def stand_in() -> Path:
-    """Our own small library with libpulp's interface (programs/standin.c), for machines without libpulp."""
-    return compiled("standin.c", "-fPIC", "-shared", "-Wl,-soname,libpulp.so.0", name="libpulp.so.0")
+def stand_in(*flags: str) -> Path:
+    """Our own small library with libpulp's interface (programs/standin.c), for machines without libpulp.
+
+    With ``-DOLD`` it is like libpulp 0.3.0, with ``-DSTRANGE`` it asks for impossible writes.
+    """
+    return compiled("standin.c", *flags, "-fPIC", "-shared", "-Wl,-soname,libpulp.so.0", name="libpulp.so.0")
 
 
 def padded_library(*flags: str, name: str) -> Path:

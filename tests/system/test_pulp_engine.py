@@ -18,6 +18,7 @@ from tests.support.images import loading
 from tests.support.libpulp import PEER, needs_libpulp, padded_library, preloaded, stand_in
 from tests.support.livepatches import (
     NEW,
+    NEWER,
     OLD,
     REVERTED,
     SUCCESS,
@@ -121,6 +122,33 @@ def test_both_tools_on_one_process(library: Path, words: tuple[str, ...]) -> Non
         libpulp.revert(process, first)
         assert process.answers(10) == OLD
         assert trigger(process, "--revert", first).verdict == ("SKIPPED", "not-applied")
+
+
+@pytest.mark.parametrize("flags", [(), ("-fcf-protection=full",)])
+def test_the_libpulp_that_long_running_processes_have(flags: tuple[str, ...]) -> None:
+    """0.3.0 lays its queue out in another way, keeps no times, and diverts in two writes."""
+    library = padded_library(*flags, name=f"libold{len(flags)}{NAME}")
+    first, second = ten_functions(200, library=library), ten_functions(300, library=library)
+    with running(caller(library), environment={"LD_PRELOAD": str(stand_in("-DOLD"))}) as process:
+        for container, answers in ((first, NEW), (second, NEWER)):
+            assert trigger(process, "--engine=pulp", container).verdict == SUCCESS
+            assert process.answers(10) == answers
+        assert held(process) == [first.name, second.name]
+        assert "loaded on" not in ulp("patches", "-p", str(process.pid)).stdout
+        assert trigger(process, "--engine=pulp", "--revert", first).verdict == REVERTED
+        assert process.answers(10) == NEWER
+        assert trigger(process, "--engine=pulp", f"--revert-all={library.name}").verdict == REVERTED
+        assert process.answers(10) == OLD
+
+
+def test_writes_that_are_refused_are_not_left_in_the_queue(library: Path) -> None:
+    """Neither those of the live patch nor those of taking it back: libpulp would refuse all that comes later."""
+    with running(caller(library), environment={"LD_PRELOAD": str(stand_in("-DSTRANGE"))}) as process:
+        for container in (ten_functions(200, library=library), ten_functions(300, library=library)):
+            said = trigger(process, "--engine=pulp", "-r", "100", container)
+            assert said.verdict == ("ERROR", "libpulp") and "foreign code" in said.row["detail"], said
+            assert process.answers(10) == OLD
+            assert held(process) == []
 
 
 def test_an_older_live_patch_comes_off_below_a_newer_one(library: Path) -> None:

@@ -2,6 +2,8 @@
  * Stands in for libpulp.so.0 on machines without it: a small implementation of its interface, made after its documented
  * formats (ulp/engines/pulp/abi.py names the sources). It applies and reverts live patches as libpulp does, asks for the
  * writes through its instruction queue, and answers EAGAIN now and then, as libpulp does while memory is allocated.
+ * With OLD it is like 0.3.0: no version, no times, no padding in the queue, and a detour takes two writes.
+ * With STRANGE it asks for writes that no libpulp asks for.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,7 +23,9 @@ struct patch {
     struct unit *units;
     struct patch *next;
     void *dependencies;
+#ifndef OLD
     uint64_t time;
+#endif
 };
 struct detour { unsigned char id[32]; char *entry, *new; int active; struct detour *next; };
 
@@ -36,12 +40,20 @@ __asm__(".text\n"
     "stub __ulp_get_global_universe, nothing\n"
     "stub __ulp_enable_or_disable_patching, nothing\n");
 
+#ifndef OLD
 const char __ulp_version[] = "0.3.17";
+#endif
 int __ulp_error_state;
 char __ulp_metadata_buffer[512 * 1024];
 struct { char loaded; struct patch *newest; } __ulp_state;
 struct { char ring[2 * 1024 * 1024]; int top, bottom, distance; } __ulp_msg_queue;
-struct { int version, count, size, padding; char buffer[2 * 1024 * 1024]; } __ulp_insn_queue = {1, 0, 0, 0, ""};
+struct {
+    int version, count, size;
+#ifndef OLD
+    int padding;
+#endif
+    char buffer[2 * 1024 * 1024];
+} __ulp_insn_queue = {.version = 1};
 
 static struct detour *detours;
 static struct { unsigned char id[32]; } *current; /* what is being applied */
@@ -65,6 +77,9 @@ static const char *text(void) {
 }
 
 static void ask(char *address, const void *bytes, uint32_t size) {
+#ifdef STRANGE
+    bytes = "strange code, longer than it is ever asked for";
+#endif
     uint32_t whole = (16 + size + 7) & ~7u, head = WRITE | whole << 8;
     char *to = __ulp_insn_queue.buffer + __ulp_insn_queue.size;
     memcpy(to, &head, 4);
@@ -82,9 +97,14 @@ static void divert(char *entry, char *new) {
         ask(entry + 4 * marked, "\x66\x90", 2);
         return;
     }
-    memcpy(code + 6, &new, 8);
     if (marked) memcpy(code + PAD, "\xf3\x0f\x1e\xfa\xeb\xec", 6);
+#ifndef OLD
+    memcpy(code + 6, &new, 8);
+#endif
     ask(entry - PAD, code, marked ? PAD + 6 : PAD + 2);
+#ifdef OLD
+    ask(entry - PAD + 6, &new, 8);
+#endif
 }
 
 struct search { const char *name; char *base; };
@@ -113,7 +133,9 @@ static int apply(const unsigned char *id, const char *path) {
     memcpy(patch->id, id, 32);
     patch->library = strdup(search.name);
     patch->container = strdup(path);
+#ifndef OLD
     patch->time = (uint64_t)time(NULL);
+#endif
     struct unit **last = &patch->units;
     for (uint32_t left = number(); left; left--) {
         struct unit *unit = *last = calloc(1, sizeof *unit);

@@ -56,9 +56,13 @@ UNIT_LAYOUT: Final = struct.Struct(
 RING_SIZE: Final = 2 * 1024 * 1024  # bytes of messages, at the start of MESSAGES
 RING_LAYOUT: Final = struct.Struct("<III")  # behind them: top, bottom, distance
 
-QUEUE_LAYOUT: Final = struct.Struct("<IIII")  # version, number of instructions, their size in bytes, padding
+QUEUE_LAYOUT: Final = struct.Struct("<III")  # version, number of instructions, their size in bytes
 QUEUE_VERSION: Final = 1
-QUEUE_SIZE: Final = 2 * 1024 * 1024  # most bytes of instructions, behind the layout
+QUEUE_HEADS: Final = (
+    16,
+    12,
+)  # bytes before the instructions: padded; as 0.3.0 has it, with the same version
+QUEUE_SIZE: Final = 2 * 1024 * 1024  # most bytes of instructions
 
 DISABLED_BY_USER: Final = 280
 EAGAIN: Final = 11

@@ -31,7 +31,7 @@ _BUFFERS: Final = (abi.METADATA, abi.MESSAGES, abi.INSTRUCTIONS)
 _BUFFER_SIZE: Final = {
     abi.METADATA: abi.METADATA_SIZE,
     abi.MESSAGES: abi.RING_SIZE + abi.RING_LAYOUT.size,
-    abi.INSTRUCTIONS: abi.QUEUE_SIZE + abi.QUEUE_LAYOUT.size,
+    abi.INSTRUCTIONS: abi.QUEUE_SIZE + max(abi.QUEUE_HEADS),
 }
 _HEAD: Final = 64  # bytes of what libpulp has parsed; the patch id is among the first
 

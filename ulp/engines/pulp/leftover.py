@@ -20,7 +20,7 @@ POISONED: Final = 285  # EINSNQ
 
 def area_of(queue_address: int) -> int:
     """Return where the data of calls lies: at the end of the memory of the instruction queue, 64-byte aligned."""
-    end = queue_address + abi.QUEUE_LAYOUT.size + abi.QUEUE_SIZE
+    end = queue_address + min(abi.QUEUE_HEADS) + abi.QUEUE_SIZE
     return (end - STATE_OFFSET - LONGEST_STATE) & -64
 
 

@@ -31,6 +31,7 @@ class Libpulp(NamedTuple):
     version: str  # "0.3.17"; empty before there were versions; untrusted
     symbols: Mapping[str, int]  # addresses in the process of all that it exports under abi.SYMBOLS
     loaded: bool  # its constructor has run
+    queue_head: int  # bytes before the instructions in its queue; 0 where it has no queue that ulp knows
     error_state: int  # 0: patches are taken; abi.DISABLED_BY_USER; others: an internal error
 
 
@@ -54,12 +55,15 @@ def find(memory: Memory, mappings: Sequence[Mapped], images: dict[bytes, Image])
             if abi.STATE not in symbols or abi.TRIGGER not in symbols:
                 continue
             loaded, _ = abi.STATE_LAYOUT.unpack(memory.read(symbols[abi.STATE], abi.STATE_LAYOUT.size))
+            head = _queue_head(image)
+            if not head:
+                symbols.pop(abi.INSTRUCTIONS, None)
             error = 0
             if abi.ERROR_STATE in symbols:
                 (error,) = struct.unpack("<i", memory.read(symbols[abi.ERROR_STATE], 4))
         except (NotAnImage, Unreadable):  # whatever this is, it is no libpulp that could be spoken with
             continue
-        found = Libpulp(mapping.path, bias, version, symbols, bool(loaded), error)
+        found = Libpulp(mapping.path, bias, version, symbols, bool(loaded), head, error)
         if loaded:
             break
     return found
@@ -74,6 +78,13 @@ def _candidates(mappings: Sequence[Mapped]) -> list[Mapped]:
 def _exported(image: Image, bias: int) -> dict[str, int]:
     found = ((name, image.symbols.find(name)) for name in abi.SYMBOLS)
     return {name: bias + symbol.value for name, symbol in found if symbol is not None}
+
+
+def _queue_head(image: Image) -> int:
+    """Return how the instruction queue is laid out, which only its size tells apart."""
+    symbol = image.symbols.find(abi.INSTRUCTIONS)
+    head = symbol.size - abi.QUEUE_SIZE if symbol is not None else 0
+    return head if head in abi.QUEUE_HEADS else 0
 
 
 def _version(image: Image, bias: int, symbols: Mapping[str, int]) -> str:

@@ -175,7 +175,7 @@ class Operation:
 
     def _execute(self) -> None:
         try:
-            carry_out(self._process, self._queue, entries=self._entries)
+            carry_out(self._process, self._libpulp, entries=self._entries)
         except (Damaged, Unreadable) as error:
             raise Refusal(Reason.LIBPULP, str(error)) from error
         except Unwritable as error:
@@ -184,8 +184,7 @@ class Operation:
     def _take_back(self, caller: Caller) -> None:
         """Undo what was done and what was begun, and give the thread back. What cannot be undone stays."""
         try:
-            if not queue.is_empty(self._memory, self._queue):
-                queue.clear(self._memory, self._queue)
+            self._empty_queue()
             for step in reversed(self._steps[: self._done + 1]):
                 if step.undo and self._is_applied(step.patch_id):
                     self._memory.write(self._libpulp.symbols[abi.ERROR_STATE], bytes(4))
@@ -194,7 +193,14 @@ class Operation:
                         self._execute()
         finally:
             caller.halt()
-            caller.give_back()
+            try:
+                self._empty_queue()  # with something in it libpulp would take nothing any more
+            finally:
+                caller.give_back()
+
+    def _empty_queue(self) -> None:
+        if not queue.is_empty(self._memory, self._queue):
+            queue.clear(self._memory, self._queue)
 
     def _is_applied(self, patch_id: bytes) -> bool:
         from ulp.engines.pulp import state
@@ -240,8 +246,8 @@ class Operation:
             self._process.refresh()
 
 
-def carry_out(process: Process, address: int, *, entries: Container[int] = ()) -> None:
-    """Write what the queue at an address asks for and empty it; everything has to stand.
+def carry_out(process: Process, libpulp: Libpulp, *, entries: Container[int] = ()) -> None:
+    """Write what libpulp's queue asks for and empty it; everything has to stand.
 
     ``entries`` are addresses of functions of libraries, as far as they are known. Raises Damaged and Unreadable with
     nothing written, Unwritable.
@@ -251,7 +257,8 @@ def carry_out(process: Process, address: int, *, entries: Container[int] = ()) -
         process.refresh()
         return process.mappings
 
-    writes = queue.settled(queue.read(process.memory, address))
+    address = libpulp.symbols[abi.INSTRUCTIONS]
+    writes = queue.settled(queue.read(process.memory, address, head=libpulp.queue_head))
     queue.refuse_foreign(process.memory, writes, entries=entries, mappings=functools.cache(mappings))
     for write in writes:
         process.memory.write(write.address, write.data)

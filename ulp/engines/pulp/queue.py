@@ -34,20 +34,23 @@ class Write(NamedTuple):
 
 def is_empty(memory: Memory, queue: int) -> bool:
     """Say whether the queue at an address asks for nothing; raises Unreadable and Damaged."""
-    version, count, size, _ = abi.QUEUE_LAYOUT.unpack(memory.read(queue, abi.QUEUE_LAYOUT.size))
+    version, count, size = abi.QUEUE_LAYOUT.unpack(memory.read(queue, abi.QUEUE_LAYOUT.size))
     if version > abi.QUEUE_VERSION:
         raise Damaged(f"its instruction queue has version {version}, this ulp knows {abi.QUEUE_VERSION}")
     return not count and not size
 
 
-def read(memory: Memory, queue: int) -> tuple[Write, ...]:
-    """Return the writes in a queue, in their order; raises Damaged and Unreadable."""
-    _, count, size, _ = abi.QUEUE_LAYOUT.unpack(memory.read(queue, abi.QUEUE_LAYOUT.size))
+def read(memory: Memory, queue: int, *, head: int) -> tuple[Write, ...]:
+    """Return the writes in a queue, in their order; raises Damaged and Unreadable.
+
+    ``head`` is how many bytes there are before the instructions, one of abi.QUEUE_HEADS.
+    """
+    _, count, size = abi.QUEUE_LAYOUT.unpack(memory.read(queue, abi.QUEUE_LAYOUT.size))
     if size > _LARGEST:
         raise Damaged(f"its instruction queue claims {size} bytes")
     if not size:  # clearing it was interrupted
         return ()
-    data = memory.read(queue + abi.QUEUE_LAYOUT.size, size)
+    data = memory.read(queue + head, size)
     writes = []
     position = 0
     for _ in range(count):
@@ -69,12 +72,21 @@ def read(memory: Memory, queue: int) -> tuple[Write, ...]:
 
 
 def settled(writes: Sequence[Write]) -> tuple[Write, ...]:
-    """Leave out the writes that a later one to the same place covers: all others come to the same in this order.
+    """Return fewer writes that come to the same, each of a whole place.
 
-    When a live patch is taken back, libpulp restores each function once for every time that it was ever applied.
+    When a live patch is taken back, libpulp restores each function once for every time that it was ever applied. Up
+    to 0.3.7 it writes a detour first, and the address that it leads to in a second write.
     """
+    whole: list[Write] = []
+    for write in writes:
+        if whole and (offset := write.address - whole[-1].address) >= 0:
+            start, data = whole[-1]
+            if offset + len(write.data) <= len(data):
+                whole[-1] = Write(start, data[:offset] + write.data + data[offset + len(write.data) :])
+                continue
+        whole.append(write)
     last: dict[tuple[int, int], Write] = {}
-    for write in reversed(writes):
+    for write in reversed(whole):
         last.setdefault((write.address, len(write.data)), write)
     return tuple(reversed(last.values()))
 

@@ -35,14 +35,14 @@ def finish(process: Process, libpulp: Libpulp) -> None:
     if is_calling(memory, address):
         _end_call(process, area_of(address))
     try:
-        writes = queue.read(memory, address)
+        writes = queue.read(memory, address, head=libpulp.queue_head)
         inside = [write.address + offset for write in writes for offset in _between(len(write.data))]
     except (Damaged, Unreadable) as error:
         raise Refusal(Reason.DAMAGED, str(error)) from error
     watch = Watch(process, ranges=Ranges(()), inside=inside)
 
     def act() -> None:
-        carry_out(process, address)
+        carry_out(process, libpulp)
         if libpulp.error_state == POISONED:
             memory.write(libpulp.symbols[abi.ERROR_STATE], struct.pack("<i", 0))
 
