@@ -98,6 +98,12 @@ def owners(paths: Iterable[str], *, root: str = "/") -> dict[str, Package]:
     return found
 
 
+def editions(*, root: str = "/") -> dict[str, str]:
+    """Return the EVR of every installed package by name, of several the last; raises DatabaseError."""
+    with opened(root) as database:
+        return {text(header["name"]): text(header["evr"]) for header in database.dbMatch()}
+
+
 def unowned(paths: Iterable[str], *, root: str = "/") -> list[str]:
     """Return those of some paths, as seen inside the root, that no installed package has; raises DatabaseError."""
     wanted = list(paths)

@@ -31,8 +31,9 @@ def read_trusted(path: str, *, root: str = "/", limit: int) -> bytes:
     NotPermittedError or BadDataError where it cannot be read.
     """
     *directories, name = path.strip("/").split("/")
-    place, here = root, os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    place, here = root, -1
     try:
+        here = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         _check_owner(root, os.fstat(here))
         for directory in directories:
             place = os.path.join(place, directory)
@@ -55,7 +56,8 @@ def read_trusted(path: str, *, root: str = "/", limit: int) -> bytes:
     except OSError as error:
         raise as_error(place, error) from error
     finally:
-        os.close(here)
+        if here >= 0:
+            os.close(here)
 
 
 def _check_file(path: str, status: os.stat_result) -> None:

@@ -37,7 +37,7 @@ class Commit:
     def __init__(self, *, zypper_input: int, say: Callable[[str], None]) -> None:
         self._zypper_input = zypper_input  # the pipe from zypper; its end is the end of zypper
         self._say = say
-        self._root = _root()
+        self._root, self._outside = _roots()
         self._steps: list[Step] = []  # as of COMMITBEGIN
         self._kinds: dict[str, str] = {}  # of the live patch packages, as of COMMITBEGIN
         self._versions: dict[str, list[str]] = {}
@@ -159,13 +159,13 @@ class Commit:
         try:
             listener = Listener() if settings.wait > 0 else None
             job = Job(
-                root=self._root,
+                root=self._outside or self._root,
                 zypper=_zypper(),
                 steps=packages,
                 channel=listener.address if listener else "",
                 problems=problems,
             )
-            problem = start_worker(job.encode())
+            problem = start_worker(job.encode(), outside=bool(self._outside))
             if problem:
                 self._say(f"{problem}; the worker was started without systemd")
             self._listener = listener
@@ -197,16 +197,22 @@ def _load_all() -> None:
     del terminal, time
 
 
-def _root() -> str:
-    """Return where zypper installs to: in a transactional update a snapshot, seen from outside."""
-    snapshot = os.environ.get("TRANSACTIONAL_UPDATE_ROOT", "")
-    if (
-        os.environ.get("TRANSACTIONAL_UPDATE") == "true"
-        and snapshot.startswith("/")
-        and os.path.isdir(snapshot)
-    ):
-        return snapshot
-    return "/"
+def _roots() -> tuple[str, str]:
+    """Return where zypper installs to, and, inside of a snapshot, where that is for the machine that runs.
+
+    In a transactional update that is the snapshot, seen from outside. In a shell of such an update
+    (transactional-update shell, or run) it is "/", and the machine outside knows it by the path in the environment.
+    """
+    if not os.environ.get("TRANSACTIONAL_UPDATE"):
+        return "/", ""
+    from host.transactional import update_root
+    from zypp_plugin.handoff import OUTSIDE
+
+    root = update_root() or "/"
+    outside = os.environ.get("TRANSACTIONAL_UPDATE_ROOT", "")
+    if root == "/" and os.path.isabs(outside) and os.path.isdir(f"{OUTSIDE}{outside}"):
+        return root, outside
+    return root, ""
 
 
 def _zypper() -> int:

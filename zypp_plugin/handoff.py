@@ -9,12 +9,16 @@ not answer, it is started by a double fork. Both get the job on standard input a
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
 
+OUTSIDE = (
+    "/proc/1/root"  # the root of the machine that runs, also for a plugin that is chrooted into a snapshot
+)
 _BOOTED = "/run/systemd/system"
 _SYSTEMD_RUN = "/usr/bin/systemd-run"
 _PATIENCE = 5.0  # seconds for systemd to accept the unit; it normally takes 20 ms
@@ -22,11 +26,14 @@ _LONGEST_ARGUMENT = 100_000  # bytes; Linux takes 128 KiB for one word (execve(2
 _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def start_worker(job: bytes) -> str:
+def start_worker(job: bytes, *, outside: bool = False) -> str:
     """Start the worker on a job and return a sentence about what went wrong on the way, "" if nothing did.
 
-    Raises OSError when it could not be started at all.
+    ``outside``: in the root of the machine that runs, and not in ours, which is that of a snapshot. Raises OSError
+    when it could not be started at all.
     """
+    if outside:
+        return _outside(job)
     # -s: no packages of root's home; -P: nothing from the working directory, which is zypper's
     command = [sys.executable, "-sP", "-m", "zypp_plugin.worker"]
     environment = {
@@ -42,6 +49,30 @@ def start_worker(job: bytes) -> str:
             return ""
     _fork_twice(command, environment, job)
     return problem
+
+
+def _outside(job: bytes) -> str:
+    """Start the worker from the machine's own root, by a child that goes there."""
+    source, sink = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        said = b""
+        try:
+            os.chroot(OUTSIDE)
+            os.chdir("/")
+            said = start_worker(job).encode(errors="replace")
+        except OSError as error:
+            said = b"!" + (error.strerror or "").encode()
+        finally:
+            os.write(sink, said)
+            os._exit(0)
+    os.close(sink)
+    with os.fdopen(source, "rb") as pipe:
+        os.waitpid(pid, 0)
+        said = pipe.read()
+    if said.startswith(b"!"):
+        raise OSError(errno.ENOENT, said[1:].decode(errors="replace"))
+    return said.decode(errors="replace")
 
 
 def _start_unit(command: list[str], environment: dict[str, str], job: bytes) -> str:

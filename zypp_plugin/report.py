@@ -129,6 +129,7 @@ class Report:
     unseen: int = 0  # processes that could not be looked at
     progress: tuple[int, ...] = ()  # done, total, while running
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what is to be known, and is as it should be
     summary: str = ""
 
     def encode(self) -> str:

@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from host import config, exclusions, sysconfig
+from host import config, exclusions, snapshots, sysconfig
 from host.errors import Error, ExitStatus
 from zypp_plugin import journal
 from zypp_plugin.archive import Archive, file_name, this_worker
 from zypp_plugin.channel import Speaker
 from zypp_plugin.job import BadJob, Job
 from zypp_plugin.kernel import Kernel, read_packages, watch
-from zypp_plugin.report import KernelRow, Report, State
+from zypp_plugin.report import KernelRow, Report, State, Use
 from zypp_plugin.selection import select, with_users
 from zypp_plugin.summary import fold, split, summarize
 
@@ -94,6 +94,8 @@ class Worker:
     def _prepare(self) -> tuple[Container, ...]:
         """Find out what is installed and which containers are to be applied; raises Error."""
         levers = sysconfig.read_livepatching()
+        if not os.path.isdir(self._job.root):
+            raise Error(f"the snapshot {self._job.root} is gone: the update that made it was given up")
         self._exclusions = exclusions.load()
         chosen = select(
             self._job, sysconfig=levers, exclusions=self._exclusions, signatures=self._config.signature
@@ -103,6 +105,10 @@ class Worker:
             packages=(*chosen.packages, *self._kernel.packages),
             problems=(*self._report.problems, *chosen.problems, *self._kernel.problems),
         )
+        if self._job.root != "/":
+            self._update(notes=(snapshots.note(self._job.root),))
+            if any(each.use is Use.APPLIED for row in chosen.packages for each in row.containers):
+                snapshots.remember(self._job.root)
         self._save()
         return chosen.containers
 
@@ -111,7 +117,7 @@ class Worker:
         if not containers:
             return
         from ulp import fleet
-        from ulp.engines import Change, Consistency, Settings
+        from ulp.engines import Change, Consistency, EngineName, Settings
 
         survey = fleet.change(
             [Change(apply=container, revert_target=True) for container in containers],
@@ -120,6 +126,8 @@ class Worker:
                 tries=self._config.tries,
                 timeout=self._config.timeout,
                 patch_process_one=self._config.process_one,
+                # libpulp would let the process load a file that is elsewhere after the next boot
+                engine=EngineName.AUTO if self._job.root == "/" else EngineName.DIRECT,
             ),
             exempt=self._exclusions.process,
             on_progress=self._progress,

@@ -60,6 +60,8 @@ def test_what_is_no_file(root: Path) -> None:
     for path in ("missing", "usr/missing/file", "usr/lib64/file/below"):
         with pytest.raises(NoInputError):
             read(root, path)
+    with pytest.raises(NoInputError):
+        read(root / "gone")
     (root / "large").write_bytes(bytes(101))
     with pytest.raises(BadDataError, match="larger than"):
         read(root, "large")

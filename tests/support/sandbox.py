@@ -69,14 +69,14 @@ class Sandbox:
         # --wd without a path: the holder's; a path would be looked up before the root is entered, and getcwd(3) fail
         self._enter = ["nsenter", f"--target={holder}", "--mount", "--root", "--wd"]
         self._enter += ["--pid", "--"] if private else ["--"]
-        self._holder = holder
-        self._work = work
+        self.holder = holder
+        self.work = work
         self.repository = repository
         self.root = Path(f"/proc/{holder}/root")  # the same files, seen from outside
 
     def within(self, holder: int, *, private: bool = True) -> Sandbox:
         """Return this sandbox as a process in it sees it; ``private``: one that has a process namespace of its own."""
-        return Sandbox(holder=holder, repository=self.repository, work=self._work, private=private)
+        return Sandbox(holder=holder, repository=self.repository, work=self.work, private=private)
 
     def argv(self, words: Sequence[str | Path]) -> list[str]:
         """Return the words that run a command inside."""
@@ -112,7 +112,7 @@ class Sandbox:
 
     def add_packages(self, *specs: rpms.Spec) -> None:
         """Build packages into the repository and let zypper see them."""
-        rpms.build(specs, into=self.repository, work=self._work)
+        rpms.build(specs, into=self.repository, work=self.work)
         self.refresh()
 
     def refresh(self) -> None:
@@ -142,7 +142,7 @@ class Sandbox:
     def new_files(self) -> set[str]:
         """Return the path of every file and directory here that the machine's own root has not."""
         upper = f"{self.repository.parent}/mount/upper"
-        words = ["nsenter", f"--target={self._holder}", "--mount", "--", "find", upper, "!", "-type", "c"]
+        words = ["nsenter", f"--target={self.holder}", "--mount", "--", "find", upper, "!", "-type", "c"]
         done = subprocess.run([*words, "-printf", "/%P\\n"], capture_output=True, text=True, check=True)
         written = {path for path in done.stdout.splitlines() if not os.path.lexists(path)}
         return written | set(self.run("find", "/run").output.splitlines())
@@ -153,11 +153,14 @@ class Sandbox:
 
 
 @contextmanager
-def sandbox(*, private: bool = False, plugin: bool = True) -> Iterator[Sandbox]:
+def sandbox(
+    *, private: bool = False, plugin: bool = True, set_up: str = _SET_UP, places: Sequence[Path] = ()
+) -> Iterator[Sandbox]:
     """Make a sandbox root, with the plugin and the commands of this checkout; needs root. Takes about 0.5 s.
 
     ``private`` gives it a process namespace, too: only processes that are started inside are seen and patched.
-    Without ``plugin`` nothing of ours is there.
+    Without ``plugin`` nothing of ours is there. ``set_up`` is the shell script that makes another root than an
+    overlay, ``places`` are the machine's directories that are to be seen there, too.
     """
     base = Path(tempfile.mkdtemp(prefix="sandbox-"))
     holder = None
@@ -173,10 +176,10 @@ def sandbox(*, private: bool = False, plugin: bool = True) -> Iterator[Sandbox]:
                 "private",
                 "sh",
                 "-c",
-                _SET_UP,
+                set_up,
                 "sandbox",
                 str(base),
-                *_extra(),
+                *map(str, places or _extra()),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -185,6 +188,7 @@ def sandbox(*, private: bool = False, plugin: bool = True) -> Iterator[Sandbox]:
         )
         assert holder.stdin and holder.stdout and holder.stderr
         if holder.stdout.readline() != "ready\n":
+            holder.stdin.close()  # or it would never end
             raise RuntimeError(f"no sandbox: {holder.stderr.read()}")
         children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()
         made = Sandbox(
@@ -214,7 +218,7 @@ def _extra() -> list[str]:
 
 def _furnish(made: Sandbox) -> None:
     # libzypp's /etc/zypp/systemCheck wants a glibc, or every transaction is a conflict
-    [glibc] = rpms.build([rpms.Spec(name="glibc", version="2.38")], into=made.repository, work=made._work)
+    [glibc] = rpms.build([rpms.Spec(name="glibc", version="2.38")], into=made.repository, work=made.work)
     made.run("rpm", "--install", f"/srv/repository/{glibc.name}")
     made.zypper("--quiet", "addrepo", "--no-gpgcheck", "file:///srv/repository", "test")
     made.refresh()

@@ -1,93 +1,123 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A sandbox whose root is a read-only btrfs snapshot, and what stands in for transactional-update there.
+"""A transactional system: a read-only root on real btrfs, snapshots by real snapper, updates as tukit makes them.
 
-transactional-update itself is in none of Debian's packages. What it does around zypper for the command "pkg" is done
-here with real snapshots: a snapshot of the running one with what the running system has mounted, zypper with the
-snapshot as its root and the two variables set, and then the snapshot is the one that is booted next, or gone.
+The root is a snapshot on a loop device. Its /usr is laid over the machine's, so that programs run; what packages
+bring goes into the snapshot alone. transactional-update's own part is re-enacted: what it sets, what it calls.
 """
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.sandbox import PROJECT, Sandbox
+from tests.support.sandbox import PROJECT, Finished, Sandbox, sandbox
 
-NEXT = "/.snapshots/2/snapshot"  # what a transaction makes
+TUKIT = "/usr/lib/tukit/plugins/zypp-livepatch"
 
-# What is no part of the snapshots: of the sandbox, or of this machine.
-_MOUNTED = "dev proc sys run srv tmp root usr var/cache var/log"
-_SET_UP = rf"""
+# as the sandbox's, with other file systems; the loop device goes with the last mount
+_SET_UP = r"""
 set -eu
-exec 3>&1 1>&2
-image=/run/btrfs.image
-truncate --size=256M $image
-mkfs.btrfs --quiet $image
-mkdir -p /run/top /run/system
-mount -t btrfs -o loop $image /run/top
-mkdir -p /run/top/.snapshots/1
-btrfs --quiet subvolume create /run/top/.snapshots/1/snapshot
-cd /run/top/.snapshots/1/snapshot
-mkdir -p var/lib .snapshots "$@"
-cp -a /etc .
-cp -a /var/lib/rpm var/lib
-for each in bin sbin lib lib32 lib64 libx32; do test ! -L /$each || cp -a /$each .; done
-for each in {_MOUNTED}; do mkdir -p $each; done
-btrfs property set . ro true
-mount -t btrfs -o subvol=.snapshots/1/snapshot "$(losetup --noheadings --output NAME --associated $image)" /run/system
-for each in {_MOUNTED} "$@"; do mount --rbind "/$each" "/run/system/$each"; done
-mount --bind /run/top/.snapshots /run/system/.snapshots
-cd /run/system
-exec chroot . /bin/sh -c 'echo ready >&3; exec cat'
-"""
-_TRANSACTIONAL_UPDATE = rf"""#!/bin/sh
-set -eu
-test -z "${{TRANSACTIONAL_UPDATE:-}}" || {{ echo "nested" >&2; exit 1; }}
-test "$1 $2 $3" = "--non-interactive --continue pkg"
-shift 3
-snapshot={NEXT}
-mkdir -p ${{snapshot%/*}}
-test -d $snapshot || btrfs --quiet subvolume snapshot /.snapshots/1/snapshot $snapshot
-for each in {_MOUNTED}; do mount --rbind /$each $snapshot/$each; done
-status=0
-export TRANSACTIONAL_UPDATE=true TRANSACTIONAL_UPDATE_ROOT=$snapshot
-zypper --non-interactive -R $snapshot "$@" || status=$?
-for each in {_MOUNTED}; do umount --recursive --lazy $snapshot/$each; done
-case $status in
-0|102|103|106) exit 0;;
-esac
-btrfs --quiet subvolume delete $snapshot
-exit 1
+base=$1/mount
+repository=$1/repository
+shift
+mount -t tmpfs -o mode=755 sandbox "$base"
+truncate -s 500M "$base/disk"
+mkfs.btrfs --quiet "$base/disk" >/dev/null
+mkdir "$base/top" "$base/root"
+mount -o loop "$base/disk" "$base/top"
+device=$(findmnt --noheadings --output SOURCE "$base/top")
+for each in @ @/.snapshots @/var; do btrfs subvolume create "$base/top/$each" >/dev/null; done
+mkdir "$base/top/@/.snapshots/1"
+btrfs subvolume create "$base/top/@/.snapshots/1/snapshot" >/dev/null
+umount "$base/top"
+mount -t btrfs -o loop,subvol=@/.snapshots/1/snapshot "$base/disk" "$base/root"
+device=$(findmnt --noheadings --output SOURCE "$base/root" | sed 's/\[.*//')
+cd "$base/root"
+mkdir -p usr .work etc var proc sys dev run tmp root srv/repository .snapshots
+for each in bin sbin lib lib32 lib64 libx32; do [ ! -L "/$each" ] || cp -P "/$each" .; done
+cp -a /etc/. etc/
+mount -t btrfs -o subvol=@/.snapshots "$device" .snapshots
+mount -t btrfs -o subvol=@/var "$device" var
+mount -t overlay overlay -o "lowerdir=/usr,upperdir=$base/root/usr,workdir=$base/root/.work" usr
+for each in /dev /sys; do mount --rbind "$each" "$base/root$each"; done
+if [ $$ = 1 ]; then mount -t proc proc proc; else mount --rbind /proc proc; fi
+mount -t tmpfs -o mode=755 run run
+for each in "$@"; do
+    mkdir -p "$base/root$each"
+    mount --bind "$each" "$base/root$each"
+done
+mount --bind "$repository" srv/repository
+rm -rf usr/lib/zypp/plugins etc/zypp/repos.d etc/zypp/services.d etc/zypp-livepatch.conf etc/sysconfig/livepatching
+mkdir -p usr/lib/sysimage/rpm etc/rpm etc/sysconfig usr/lib/zypp/plugins/commit etc/zypp/repos.d
+mkdir -p usr/lib/tukit/plugins var/cache var/lib var/log etc/snapper/configs etc/default
+echo '%_dbpath /usr/lib/sysimage/rpm' > etc/rpm/macros.zz-sandbox
+printf 'SUBVOLUME="/"\nFSTYPE="btrfs"\n' > etc/snapper/configs/root
+echo 'SNAPPER_CONFIGS="root"' > etc/default/snapper
+printf '#!/bin/sh\n' > usr/sbin/transactional-update
+chmod 755 usr/sbin/transactional-update
+exec chroot . /bin/sh -c 'echo ready; exec cat'
 """
 
 
-class NoSnapshots(Exception):
-    """This machine cannot make them; the text says why."""
+class Transactional(Sandbox):
+    """The running system; only updates change it, and only for the next boot."""
+
+    def snapshot(self) -> int:
+        """Make a snapshot that can be written to and return its number."""
+        words = ["snapper", "--no-dbus", "--config", "root", "create", "--read-write", "--print-number"]
+        return int(self.run(*words, "--description", "update").output)
+
+    def update(self, snapshot: int, *words: str, tukit: bool = True) -> Finished:
+        """Let zypper change a snapshot: transactional-update pkg ...; ``tukit``: with its plugin."""
+        root = f"/.snapshots/{snapshot}/snapshot"
+        command = ["zypper", "-R", root, "--non-interactive", *words]
+        if tukit:
+            self.run(TUKIT, "callExt-pre", root, str(snapshot), *command)
+        done = self.run(*command, env={"TRANSACTIONAL_UPDATE": "true", "TRANSACTIONAL_UPDATE_ROOT": root})
+        if tukit:
+            done = self.run(TUKIT, "callExt-post", root, str(snapshot), *command)
+        return done
+
+    def wait_until_alone(self) -> None:
+        """Wait for workers that are still at it: Linux 6.18 keeps the loop device where one of them ends last."""
+        end = time.monotonic() + 60
+        while self._others() and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def _others(self) -> list[str]:
+        namespace = os.readlink(f"/proc/{self.holder}/ns/mnt")
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if os.readlink(f"/proc/{pid}/ns/mnt") == namespace and int(pid) != self.holder:
+                    found.append(pid)
+            except OSError:
+                continue
+        return found
+
+    def close(self, snapshot: int) -> None:
+        """Let a snapshot be what the next boot starts."""
+        root = f"/.snapshots/{snapshot}/snapshot"
+        self.run("btrfs", "property", "set", "-ts", root, "ro", "true")
+        self.run("btrfs", "subvolume", "set-default", root)
 
 
 @contextmanager
-def transactional(system: Sandbox) -> Iterator[Sandbox]:
-    """Give a sandbox as it would be on a transactional system; raises NoSnapshots."""
-    system.write("/usr/sbin/transactional-update", _TRANSACTIONAL_UPDATE, mode=0o755)
-    words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _SET_UP, "snapshots"]
-    # where our commands and their Python are
-    places = dict.fromkeys(str(path)[1:] for path in (PROJECT, Path(sys.prefix), Path(sys.base_prefix)))
-    holder = subprocess.Popen(
-        system.argv([*words, *places]),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert holder.stdout and holder.stderr
-        if holder.stdout.readline() != "ready\n":
-            raise NoSnapshots(holder.communicate()[1].strip())
-        yield system.within(holder.pid, private=False)
-    finally:
-        if holder.stdin and not holder.stdin.closed:
-            holder.communicate()
-        system.run("rm", "-f", "/usr/sbin/transactional-update", "/run/btrfs.image")
+def transactional(*, private: bool = False) -> Iterator[Transactional]:
+    """Make a transactional system with the plugins installed, its root read-only."""
+    places = list(dict.fromkeys([PROJECT, Path(sys.prefix), Path("/tmp")]))
+    with sandbox(private=private, set_up=_SET_UP, places=places) as made:
+        plugin = made.root / TUKIT.lstrip("/")
+        plugin.symlink_to(Path(sys.prefix, "bin/zypp-livepatch-tukit"))
+        made.run("btrfs", "property", "set", "-ts", "/", "ro", "true")
+        machine = Transactional(
+            holder=made.holder, repository=made.repository, work=made.work, private=private
+        )
+        try:
+            yield machine
+        finally:
+            machine.wait_until_alone()

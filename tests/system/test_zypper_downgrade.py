@@ -25,8 +25,8 @@ from tests.support.klp import NAME as KERNEL
 from tests.support.livepatches import ten_functions
 from tests.support.rpms import Spec
 from tests.support.sandbox import PLUGIN, Finished, Sandbox, sandbox
-from tests.support.snapshots import NEXT, NoSnapshots, transactional
 from tests.support.targets import Target, answers_library, caller, held, running
+from tests.support.transactional_update import NEXT, NoSnapshots, transactional
 from tests.support.users import NOBODY, ordinary_user
 
 LIBRARY = "glibc-livepatches"

@@ -43,7 +43,7 @@ def system() -> Iterator[Sandbox]:
                 for name in INSTALLED
             ],
             into=made.repository,
-            work=made._work,
+            work=made.work,
         )
         made.run("rpm", "--install", *(f"/srv/repository/{path.name}" for path in packages))
         yield made
@@ -208,7 +208,7 @@ def outdate_cache(system: Sandbox) -> None:
 
 def install_behind(system: Sandbox) -> None:
     """Let rpm do what zypp's cache knows nothing of."""
-    [new] = rpms.build([Spec(name="new")], into=system.repository, work=system._work)
+    [new] = rpms.build([Spec(name="new")], into=system.repository, work=system.work)
     system.run("rpm", "--install", f"/srv/repository/{new.name}")
 
 

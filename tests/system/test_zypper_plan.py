@@ -31,7 +31,7 @@ def system() -> Iterator[Sandbox]:
         packages = rpms.build(
             [Spec(name=NAME, version="3", tags=["Vendor: SUSE"]), Spec(name="tools", version="2")],
             into=made.repository,
-            work=made._work,
+            work=made.work,
         )
         made.run("rpm", "--install", *(f"/srv/repository/{path.name}" for path in packages))
         yield made

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The live patches that a process gets with nobody asking: the newest for each library build that a package installed.
 
+On a transactional system that is the running system's packages, and those of the snapshot that the next boot starts.
+
 Read again when the rpm database or the administrator's exemptions have changed, which costs a few stat(2) to see.
 """
 
@@ -10,7 +12,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from host import config, exclusions, rpmdb, sysconfig
+from host import config, exclusions, rpmdb, snapshots, sysconfig
 from host.config import Config
 from host.errors import Error
 from host.exclusions import Exclusions
@@ -26,7 +28,7 @@ _WATCHED: Final = (
     f"usr/etc/{exclusions.NAME}.d",
     f"etc/{config.NAME}.d",
 )
-_FILES: Final = (sysconfig.LIVEPATCHING, f"etc/{config.NAME}")
+_FILES: Final = (sysconfig.LIVEPATCHING, f"etc/{config.NAME}", snapshots.FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +84,20 @@ def read(*, root: str = "/") -> Supply:
         levers = sysconfig.read_livepatching(root=root)
         problems += levers.problems
         best: dict[bytes, Container] = {}
-        for package, file in _files(root, problems, signatures=settings.signature):
-            when, problem = levers.when(sysconfig.variable_for(package.name))
-            problems += [problem] if problem else []
-            if when is When.NEVER or spared.package(package.name):
-                continue
-            try:
-                container = trust.read(file, root=root)
-            except Error as error:
-                problems.append(error.sentence)
-                continue
-            known = best.get(container.build_id)
-            if known is None or _rank(known) < _rank(container):
-                best[container.build_id] = container
+        for place in filter(None, (root, snapshots.remembered(root=root))):
+            for package, file in _files(place, problems, signatures=settings.signature):
+                when, problem = levers.when(sysconfig.variable_for(package.name))
+                problems += [problem] if problem else []
+                if when is When.NEVER or spared.package(package.name):
+                    continue
+                try:
+                    container = trust.read(file, root=place)
+                except Error as error:
+                    problems.append(error.sentence)
+                    continue
+                known = best.get(container.build_id)
+                if known is None or _rank(known) < _rank(container):
+                    best[container.build_id] = container
     except Error as error:
         return Supply(problems=(error.sentence,), usable=False)
     return Supply(

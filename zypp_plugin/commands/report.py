@@ -128,10 +128,16 @@ def _show(report: Report, path: Path, *, choice: str) -> None:
             print(f"Kernel: {sanitize(row.sentence)}")
             if row.cves:
                 print(f"  {sanitize(' '.join(row.cves))}")
+    for note in report.notes:
+        print(f"\n{sanitize(_capitalized(note))}.")
     for problem in report.problems:
         print(f"\n{ink.warn('Note:')} {sanitize(problem)}")
     print(f"\n{color(sanitize(summary) + '.')}")
     print(f"The whole report: {sanitize(str(path))}")
+
+
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _package(package: PackageRow, ink: Paint) -> str:
