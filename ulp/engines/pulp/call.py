@@ -55,7 +55,7 @@ class Caller:
     def __init__(self, memory: Memory, thread: Thread, place: Place) -> None:
         self.thread = thread
         self.signals: list[int] = []  # those that came meanwhile and are to be sent again
-        self.has_company = False  # whether the called code has started threads
+        self.has_company = False  # whether threads were started meanwhile
         self._born: list[Thread] = []  # of these those that still have to be let go
         self._memory = memory
         self._place = place
@@ -198,13 +198,6 @@ class Caller:
     def has_begun(self) -> bool:
         """Whether a halted thread has executed anything of its call."""
         return self.thread.registers[arch.RIP] != self._entry
-
-    def go_on(self) -> None:
-        """Let a thread that stands behind its call turn idly on, until ``wait`` is asked again. Raises Gone."""
-        if self.thread.stopped:
-            if self._aside:
-                self._put_off_signal()
-            self.thread.resume()
 
     def halt(self) -> int | None:
         """Stop the thread; returns what its call has returned after all, None when it is within it still.

@@ -74,6 +74,9 @@ class Operation:
         self._callers: list[Caller] = []
         self._done = 0  # steps
         self._slow: Caller | None = None
+        self._result: int | None = (
+            None  # of the first call, when others than its own thread have run meanwhile
+        )
 
     def run(self, *, deadline: float, cancelled: Callable[[], bool]) -> Pause:
         """Carry the steps out; returns how long the process stood. ``deadline`` is of time.monotonic.
@@ -83,7 +86,8 @@ class Operation:
         try:
             pause = self._stand(self._begin)
             if self._slow is not None:
-                result = self._wait_for_slow(self._slow, deadline, cancelled)
+                self._result = self._wait_for_slow(self._slow, deadline, cancelled)
+            if (result := self._result) is not None:
                 pause = _sum(pause, self._stand_at_last(lambda: self._carry_on(result)))
             return pause
         finally:
@@ -109,16 +113,18 @@ class Operation:
             volunteer.refuse_filtered(self._process.pid, caller.thread, pc=self._place.code, loads=loads)
         self._ask(caller, self._steps[0].metadata)
         result = self._answer(caller, _ALL_STAND, self._steps[0])
-        if result is None or caller.has_company:
-            # what the container has started runs already, perhaps where bytes are to change
-            caller.go_on()
+        if result is None:
             caller.thread.kept = True  # a stop that nobody has seen yet must not end in its being let go
             self._slow = caller
+        elif caller.has_company:
+            # what the container has started runs already, perhaps where bytes are to change
+            caller.give_back()
+            self._result = result
         else:
             self._go_through(caller, result)
 
     def _carry_on(self, result: int) -> None:
-        """Go on when the first call, a slow one, has returned."""
+        """Go on when the first call has returned and the threads that ran meanwhile stand."""
         caller = self._new_caller()
         try:
             if result == 0:
