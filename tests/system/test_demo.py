@@ -3,11 +3,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.demo.record import record
 from tests.support.sandbox import PROJECT
+
+
+def test_the_recording_in_the_readme() -> None:
+    svg = (PROJECT / "docs/recording.svg").read_text()
+    for picture in (svg, record()):
+        words = re.sub(r"<[^>]*>|&#160;|\s", "", picture)
+        assert "all3processesthatuselibexample.so.1runthefixedfunctions" in words
+        assert "CoveredagainstCVE-2026-12345." in words and "SUCCESS" in words
 
 
 def test_the_demo(tmp_path: Path) -> None:

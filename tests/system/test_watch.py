@@ -117,7 +117,7 @@ def test_who_starts_later_is_patched_and_nobody_twice(machine: Sandbox) -> None:
                 event = watch.patched(process)
                 delays.append(event["delay"])
                 assert contradictions(event) == []
-            assert sorted(delays)[1] < 2.0  # docs/benchmarks.md has the real figure
+            assert sorted(delays)[1] < 2.0  # mostly some hundredths; a busy machine takes longer
             said = ulp_status(machine, later[0].pid)
             assert said["watcher"]["pid"] == watch.process.pid
             assert said["watcher"]["patched"] == 5
