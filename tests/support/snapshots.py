@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from host import procfs
 from tests.support.sandbox import PROJECT, Finished, Sandbox, sandbox
 
 TUKIT = "/usr/lib/tukit/plugins/zypp-livepatch"
@@ -90,10 +91,11 @@ class Transactional(Sandbox):
 
     def _others(self) -> list[str]:
         namespace = os.readlink(f"/proc/{self.holder}/ns/mnt")
+        own = {self.holder, int(procfs.status(self.holder)["PPid"])}  # what holds the namespaces
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
-                if os.readlink(f"/proc/{pid}/ns/mnt") == namespace and int(pid) != self.holder:
+                if os.readlink(f"/proc/{pid}/ns/mnt") == namespace and int(pid) not in own:
                     found.append(pid)
             except OSError:
                 continue
