@@ -113,7 +113,7 @@ def test_threads_and_children_come_and_go_all_the_time() -> None:
 def test_main_thread_creates_threads_all_the_time() -> None:
     """It is stopped in the midst of clone(2) then, with a result on its way that must not get lost."""
     with running(program("churn"), "makers=0", "itself") as target:
-        for _ in range(20):
+        for _ in range(10):
             assert change(target, ten_functions(200)) == SUCCESS
             assert target.answers() == NEW[:1]
             assert change(target, ten_functions(200), revert=True) == REVERTED
