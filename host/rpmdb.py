@@ -169,7 +169,11 @@ def opened(root: str, *, loud: bool = False) -> Iterator[rpm.TransactionSet]:
     if loud:
         rpm.setVerbosity(rpm.RPMLOG_ERR)
     hint = f"see what 'rpm --root {root} -q rpm' says; 'rpm --rebuilddb' repairs many damages"
-    if not Path(path).is_dir():  # rpm would make an empty database and find nothing in it
+    try:
+        is_there = Path(path).is_dir()
+    except OSError as error:
+        raise DatabaseError(f"the rpm database in {path} cannot be read: {error.strerror}") from error
+    if not is_there:  # rpm would make an empty database and find nothing in it
         raise DatabaseError(f"there is no rpm database in {path}", hint=hint)
     try:
         # Signatures were checked when zypper installed the package; here they would only cost time.

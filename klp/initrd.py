@@ -45,7 +45,7 @@ def find_initrds(release: str, *, root: str = "/") -> tuple[Path, ...]:
     """Return the initrds that a kernel may be booted with; none if there are none, or no directory may be read."""
     found = [Path(root, place.format(release)) for place in _PLACES]
     found += _from_boot_entries(release, root)
-    return tuple(dict.fromkeys(path.resolve() for path in found if path.is_file()))
+    return tuple(dict.fromkeys(path.resolve() for path in found if os.path.isfile(path)))
 
 
 def _from_boot_entries(release: str, root: str) -> Iterator[Path]:

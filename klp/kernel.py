@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-from host.errors import BadDataError
+from host.errors import BadDataError, NotPermittedError
 from klp import sysfs
 
 # Where modules lie: /lib is a link on merged systems, and a package may name either path.
@@ -26,14 +25,25 @@ def module_files(root: str = "/") -> dict[str, str]:
     """Return the live patch modules of the running kernel: paths as seen inside of the root, and their names.
 
     A file appears by either of its paths where one folder is a link to the other. Raises BadDataError if the
-    tree does not tell which kernel runs.
+    tree does not tell which kernel runs, NotPermittedError if a folder may not be looked into.
     """
     running = release(root)
     return {
-        f"/{folder}/{running}/livepatch/{path.name}": module_name(path.name)
+        f"/{folder}/{running}/livepatch/{name}": module_name(name)
         for folder in MODULE_FOLDERS
-        for path in sorted((Path(root) / folder / running / "livepatch").glob("*.ko*"))
+        for name in listed(os.path.join(root, folder, running, "livepatch"))
+        if ".ko" in name
     }
+
+
+def listed(folder: str) -> list[str]:
+    """Return the names in a folder, sorted; none where there is none. Raises NotPermittedError."""
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise NotPermittedError(f"{folder} cannot be read: {error.strerror}") from error
 
 
 def module_name(file_name: str) -> str:

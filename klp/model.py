@@ -99,6 +99,16 @@ def _read_patch(path: str) -> KernelPatch | None:
     )
 
 
+def _is_missing(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # who may not look cannot say that
+        return False
+    return False
+
+
 class _Reader:
     """Reads one live patch's directory, and keeps what went wrong as sentences."""
 
@@ -127,7 +137,7 @@ class _Reader:
     def miss(self, *names: str) -> None:
         """Name the files that every kernel has and this tree has not."""
         paths = (os.path.join(self.path, name) for name in names)
-        self.problems.extend(f"{path} is missing" for path in paths if not os.path.lexists(path))
+        self.problems.extend(f"{path} is missing" for path in paths if _is_missing(path))
 
     def read_object(self, name: str) -> KernelObject:
         functions: list[KernelFunction] = []

@@ -64,6 +64,8 @@ def read_supply(
         return apart.call(lambda: _read(packages, wanted, asked, root), patience=_PATIENCE)
     except Error as problem:
         return Supply(problems=(problem.sentence,))
+    except OSError as problem:  # zypp's files, which this user may not read
+        return Supply(problems=(f"{problem.filename} cannot be read: {problem.strerror}",))
     except apart.NoAnswerError as problem:
         return Supply(problems=(f"what is installed and available cannot be read: {problem}",))
 

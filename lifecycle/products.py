@@ -46,10 +46,14 @@ def read_products(root: str | os.PathLike[str] = "/") -> tuple[Product, ...]:
     """
     folder = Path(root) / FOLDER
     base = folder / "baseproduct"
-    target = Path(os.path.realpath(base)).name if base.is_symlink() else ""
-    products = [
-        _read(path, base=path.name == target) for path in sorted(folder.glob("*.prod")) if path.is_file()
-    ]
+    target = Path(os.path.realpath(base)).name if os.path.islink(base) else ""
+    try:
+        paths = [folder / name for name in sorted(os.listdir(folder)) if name.endswith(".prod")]
+    except (FileNotFoundError, NotADirectoryError):
+        paths = []
+    except OSError as error:
+        raise BadDataError(f"{folder} cannot be read: {error.strerror}") from None
+    products = [_read(path, base=path.name == target) for path in paths if path.is_file()]
     return tuple(sorted(products, key=lambda product: (not product.base, product.name)))
 
 

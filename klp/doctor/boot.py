@@ -72,7 +72,7 @@ def _live_patches(path: Path) -> set[str]:
 
 def reboot(situation: Situation) -> Iterator[Finding]:
     """Tell whether a reboot is needed for the kernel's sake, and if so, why."""
-    if not situation.release:
+    if not situation.release or situation.kernels is None:
         return
     root = situation.root
     here = any(os.path.isdir(os.path.join(root, folder, situation.release)) for folder in MODULE_FOLDERS)
@@ -128,7 +128,7 @@ def _newer_kernel(situation: Situation) -> str:
     from host.rpmdb import compare
 
     newest = situation.release
-    for kernel in situation.kernels:
+    for kernel in situation.kernels or ():
         left, right = (each.rpartition("-")[0] for each in (kernel, newest))
         if compare(left, right) > 0:
             newest = kernel

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from host import config
 from host.errors import Error
@@ -13,7 +12,7 @@ from host.transactional import is_transactional
 from klp import sysfs
 from klp.doctor.subscription import Subscription, subscription
 from klp.health import Health, read_health
-from klp.kernel import MODULE_FOLDERS, module_files, release
+from klp.kernel import MODULE_FOLDERS, listed, module_files, release
 from klp.loaded import LoadedModule, unused_modules
 from klp.model import KernelPatch, read_patches
 from klp.package import LivePatchPackage, find_packages
@@ -39,7 +38,8 @@ class Situation:
     packages: dict[str, LivePatchPackage]  # that own them, by the kernel's names
     health: Health
     warn_days: int  # before the end of maintenance
-    kernels: tuple[str, ...]  # releases of the kernels of the running one's flavour that are on disk
+    kernels: tuple[str, ...] | None  # releases of the kernels of the running one's flavour that are on disk
+    knows_products: bool
     base: Product | None
     subscription: Subscription
     supply: Supply
@@ -86,23 +86,25 @@ def read_situation(root: str) -> Situation:
     patches = read_patches(root)
     problems += [problem for patch in patches for problem in patch.problems]
     running, modules, found = "", {}, find_packages(())
+    kernels: tuple[str, ...] | None = None
     try:
         running = release(root)
         modules = module_files(root)
+        kernels = _kernels(root, running)
         found = find_packages(modules.values(), root=root)
         problems += [found.problem.sentence] if found.problem else []
     except Error as problem:
         problems.append(problem.sentence)
     warn_days = _warn_days(root, problems)
-    products: tuple[Product, ...] = ()
+    products: tuple[Product, ...] | None = None
     try:
         products = read_products(root)
     except Error as problem:
         problems.append(problem.sentence)
-    base = next((product for product in products if product.base), None)
+    base = next((product for product in products or () if product.base), None)
     way = subscription(
         base,
-        installed=frozenset(product.name for product in products),
+        installed=frozenset(product.name for product in products or ()),
         transactional=is_transactional(root),
     )
     supply = Supply()
@@ -123,7 +125,8 @@ def read_situation(root: str) -> Situation:
         packages=found.found,
         health=read_health(root),
         warn_days=warn_days,
-        kernels=_kernels(root, running),
+        kernels=kernels,
+        knows_products=products is not None,
         base=base,
         subscription=way,
         supply=supply,
@@ -142,6 +145,9 @@ def _warn_days(root: str, problems: list[str]) -> int:
 def _kernels(root: str, running: str) -> tuple[str, ...]:
     flavour = running.rpartition("-")[2]
     found = {
-        path.parent.name for folder in MODULE_FOLDERS for path in Path(root, folder).glob(f"*/{_KERNEL}")
+        name
+        for folder in MODULE_FOLDERS
+        for name in listed(os.path.join(root, folder))
+        if name.rpartition("-")[2] == flavour and os.path.exists(os.path.join(root, folder, name, _KERNEL))
     }
-    return tuple(sorted(name for name in found if name.rpartition("-")[2] == flavour))
+    return tuple(sorted(found))

@@ -11,6 +11,8 @@ from klp.doctor.situation import Situation
 
 def subscribed(situation: Situation) -> Iterator[Finding]:
     """Tell whether the module with live patches is activated and its pattern installed."""
+    if not situation.knows_products:
+        return
     way, base = situation.subscription, situation.base
     if not way.is_known:
         what = f"{base.summary} is no product" if base else "no product is installed"

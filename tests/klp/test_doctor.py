@@ -15,6 +15,7 @@ from lifecycle.ends import NEVER
 from lifecycle.products import Product
 from tests.support import rpms
 from tests.support.initrds import archive
+from tests.support.installed_root import database_directory
 from tests.support.kernel_tree import write_loaded, write_module, write_patch
 from tests.support.klp import NAME, RELEASE, klp, klp_as_nobody
 from tests.support.zypp_root import ZyppRoot, make
@@ -280,3 +281,13 @@ def test_an_ordinary_user_is_told_what_is_hidden(open_root: Path, sound: Path) -
     done = klp_as_nobody("doctor", root=open_root / "root")
     assert done.returncode == 69
     assert f"unknown  {open_root}/root/{INITRD} cannot be read: Permission denied" in done.stdout
+    for place in ("boot", "etc/products.d", "lib", f"sys/kernel/livepatch/{MODULE}"):
+        (open_root / "root" / place).chmod(0o700)
+    database_directory(open_root / "root").parent.chmod(0o700)
+    done = klp_as_nobody("doctor", root=open_root / "root")
+    assert (done.returncode, done.stderr) == (69, "")
+    for word in (MODULE, "rpm database in", "products.d", f"lib/modules/{RELEASE}/livepatch"):
+        assert any(word in line and "cannot be read: Perm" in line for line in done.stdout.splitlines()), (
+            word
+        )
+    assert "reboot" not in done.stdout  # who sees no kernels cannot say
