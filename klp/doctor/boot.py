@@ -11,7 +11,7 @@ from host.errors import Error
 from klp.doctor.findings import Finding, Mood, Topic
 from klp.doctor.situation import Situation
 from klp.initrd import file_names, find_initrds
-from klp.kernel import MODULE_FOLDERS
+from klp.kernel import MODULE_FOLDERS, module_name
 from klp.supply import today
 
 _WANTED = (
@@ -45,7 +45,7 @@ def initrd(situation: Situation) -> Iterator[Finding]:
                 steps=(problem.hint,) if problem.hint else (),
             )
             continue
-        missing = [name for name in wanted if name not in held]
+        missing = [file for file, name in wanted.items() if name not in held]
         if not missing:
             yield Finding(
                 topic=Topic.INITRD,
@@ -53,7 +53,7 @@ def initrd(situation: Situation) -> Iterator[Finding]:
                 sentence=f"{path} has {' and '.join(wanted)}: after a crash the kernel comes back patched",
             )
             continue
-        instead = f" but {' and '.join(sorted(held))}" if held else ""
+        instead = f" but {' and '.join(sorted(held.values()))}" if held else ""
         yield Finding(
             topic=Topic.INITRD,
             mood=Mood.PROBLEM,
@@ -62,12 +62,15 @@ def initrd(situation: Situation) -> Iterator[Finding]:
         )
 
 
-def _live_patches(path: Path) -> set[str]:
-    """Return the file names of the live patch modules in an initrd, without suffixes."""
-    names = (name.split("/") for name in file_names(path))
-    return {
-        words[-1].partition(".ko")[0] for words in names if "livepatch" in words[:-1] and ".ko" in words[-1]
-    }
+def _live_patches(path: Path) -> dict[str, str]:
+    """Return the live patch modules in an initrd: the kernel's names, and the files' without their suffixes."""
+    found = {}
+    for name in file_names(path):
+        folder, _, file = name.rpartition("/")
+        # wherever dracut puts them
+        if ".ko" in file and ("livepatch" in folder.split("/") or file.startswith("livepatch")):
+            found[module_name(file)] = file.partition(".ko")[0]
+    return found
 
 
 def reboot(situation: Situation) -> Iterator[Finding]:
