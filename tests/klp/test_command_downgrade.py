@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -97,8 +98,10 @@ def test_a_module_that_is_still_loaded_has_to_go_first(system: ZyppRoot) -> None
 
 
 def test_an_ordinary_user_may_look(system: ZyppRoot) -> None:
-    for place in (system.root, *system.root.parents[:3]):
-        place.chmod(0o755)
+    above = Path(tempfile.gettempdir())
+    for place in (system.root, *system.root.parents):
+        if above in place.parents:
+            place.chmod(0o755)
     done = klp_as_nobody("downgrade", "--dry-run", root=system.root)
     assert (done.returncode, done.stderr) == (0, "")
 

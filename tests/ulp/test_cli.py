@@ -33,6 +33,11 @@ def test_help_of_the_program() -> None:
                           wherever its library is used.
           status          Say which processes run the fixed functions, and why the
                           others do not.
+          lifecycle       Tell until when the user-space live patches in use are
+                          maintained.
+          downgrade       Go back to an older package of user-space live patches, and
+                          bring the processes back with it.
+          watch           Patch processes that start later, when they start.
           messages        Show what libpulp has noted in a process.
           set_patchable   Enable or disable live patching through libpulp in running
                           processes.
