@@ -8,35 +8,30 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from host import procfs
-from host.errors import Error
 from tests.support.commits import FIRST, OLD, PACKAGE, SECOND, packages, target
 from tests.support.documentation import contradictions
 from tests.support.livepatches import ulp
 from tests.support.sandbox import PROJECT, Sandbox, sandbox
-from tests.support.targets import Target
+from tests.support.watching import untold, watching
 from ulp.watch.births import EXEC, EXIT, FORK, Births, Lost
 
-_LONGEST = 120.0  # seconds that one watcher runs
 EXCLUDE = "etc/zypp-livepatch/exclude.d/test.conf"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def told() -> None:
     """Without events about processes there is nothing to test."""
-    try:
-        Births()
-    except Error as error:
-        pytest.skip(error.sentence)
+    if why := untold():
+        pytest.skip(why)
 
 
 @pytest.fixture(scope="module")
@@ -46,65 +41,6 @@ def machine() -> Iterator[Sandbox]:
         made.add_packages(*packages())
         made.zypper("install", f"{PACKAGE}=1")
         yield made
-
-
-class Watch:
-    """A running watcher."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.events: list[dict[str, Any]] = []
-
-    def until(self, event: str, *, pid: int | None = None) -> dict[str, Any]:
-        """Return the next event of a kind (about a process); what does not come ends with the watcher."""
-        assert self.process.stdout
-        for line in self.process.stdout:
-            self.events.append(json.loads(line))
-            if self.events[-1]["event"] == event and pid in (None, self.events[-1]["pid"]):
-                return self.events[-1]
-        raise AssertionError(
-            f"no {event}: {self.events} {self.process.stderr and self.process.stderr.read()}"
-        )
-
-    def patched(self, process: Target, answer: int = FIRST) -> dict[str, Any]:
-        """Wait until a process is patched."""
-        found = self.until("patched", pid=process.pid)
-        assert process.answers()[0] == answer
-        return found
-
-    def seconds(self) -> float:
-        """How long it and its children have been running on a processor."""
-        fields = procfs.read(f"/proc/{self.process.pid}/stat").rpartition(b")")[2].split()
-        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-
-    def end(self) -> list[dict[str, Any]]:
-        """Let it end and return what it said since."""
-        self.process.send_signal(signal.SIGTERM)
-        rest, errors = self.process.communicate(timeout=60)
-        assert (self.process.returncode, errors) == (0, "")
-        return [json.loads(line) for line in rest.splitlines()]
-
-
-@contextmanager
-def watching(machine: Sandbox, *words: str | Path) -> Iterator[Watch]:
-    """Run a watcher, which has looked at all processes."""
-    process = subprocess.Popen(
-        machine.argv(words or ["ulp", "watch", "--json"]),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    limit = threading.Timer(_LONGEST, process.kill)  # an event that never comes must not hold all tests
-    limit.start()
-    try:
-        watch = Watch(process)
-        watch.until("survey")
-        yield watch
-    finally:
-        limit.cancel()
-        process.kill()
-        process.communicate()
 
 
 def test_who_starts_later_is_patched_and_nobody_twice(machine: Sandbox) -> None:
