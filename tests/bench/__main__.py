@@ -25,6 +25,7 @@ BENCHMARKS = (
     "commit",
     "lifecycle",
     "klp",
+    "watch",
     "startup",
 )
 

@@ -33,6 +33,10 @@ class Plan:
     available: tuple[int, ...] = (32_000, 100_000, 320_000)  # packages in the repositories
     tasks: int = 5000  # that klp blocking looks at
     packages: int = 2000  # in the rpm database that klp patches reads
+    starts: int = 10  # of programs that a watcher patches
+    stormed: int = 2000  # short processes in a storm
+    storms: int = 5
+    life: float = 0.1  # seconds that a program has to live for to be patched for sure in a storm
     patience: float = 1.0  # seconds to wait for a quiet moment before each run
     drop_caches: bool = False
 
@@ -53,5 +57,9 @@ class Plan:
             available=(64,),
             tasks=20,
             packages=3,
+            starts=2,
+            stormed=40,
+            storms=1,
+            life=30.0,  # a busy machine is no failure
             patience=0.0,
         )

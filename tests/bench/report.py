@@ -23,8 +23,8 @@ MEGABYTE = 1_000_000
 class Row:
     """One number with all that is needed to believe it.
 
-    ``values`` are seconds or bytes as ``unit`` ("s" or "B") says, one for each run; none means that it was
-    not measured here, and then ``recorded`` quotes what is known. ``wrong`` names what the check after the
+    ``values`` are seconds, bytes or a share as ``unit`` ("s", "B" or "%") says, one for each run; none means that
+    it was not measured here, and then ``recorded`` quotes what is known. ``wrong`` names what the check after the
     timing found; such a row never counts as reached.
     """
 
@@ -123,6 +123,8 @@ def human(value: float | None, unit: str) -> str:
         return ""
     if unit == "B":
         return f"{value / 1000:.1f} kB" if abs(value) < MEGABYTE else f"{value / MEGABYTE:.2f} MB"
+    if unit == "%":
+        return f"{value:.3g} %"
     if abs(value) < 0.001:
         return f"{value * 1e6:.0f} µs"
     if abs(value) < 1:

@@ -73,6 +73,7 @@ def test_table_names_every_case_and_what_is_missing() -> None:
         (5.19, "s", "5.19 s"),
         (20_000, "B", "20.0 kB"),
         (1_500_000, "B", "1.50 MB"),
+        (2.345, "%", "2.35 %"),
         (None, "s", ""),
     ],
 )
