@@ -67,6 +67,14 @@ def test_who_starts_later_is_patched_and_nobody_twice(machine: Sandbox) -> None:
             assert len(patches["processes"][0]["patches"]) == 1
 
 
+def test_nobody_waits_for_the_next_look_at_somebody_else(machine: Sandbox) -> None:
+    with watching(machine) as watch, target() as first, ExitStack() as stack:
+        watch.patched(first)
+        time.sleep(1.1)  # the next look at it is the last one, two seconds after its start
+        later = [stack.enter_context(target()) for _ in range(3)]
+        assert min(watch.patched(process)["delay"] for process in later) < 0.5
+
+
 def ulp_status(machine: Sandbox, pid: int) -> dict[str, Any]:
     said: dict[str, Any] = json.loads(
         machine.run("ulp", "status", "--json", "-p", str(pid), check=False).output

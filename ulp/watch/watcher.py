@@ -42,6 +42,8 @@ _PLACES: Final = (
 _TIMEOUT: Final = 2.0  # seconds for one process at one look; others wait meanwhile
 _LOOKS: Final = 50_000
 _BREATH: Final = 0.01  # seconds between two wake-ups
+_LONG_BREATH: Final = 0.03  # the same in a storm
+_STORM: Final = 16  # events since the last wake-up
 _FRESH: Final = (
     0.2  # seconds that what is installed need not be looked at again; a process is looked at for longer
 )
@@ -73,6 +75,12 @@ class Told(NamedTuple):
     )
 
 
+def _milliseconds(until: float) -> float:
+    """Return how long it is until a moment of CLOCK_MONOTONIC, for poll(2); 0 when it has passed."""
+    left = until - time.monotonic()
+    return left * 1000 + 0.5 if left > 0 else 0
+
+
 class Watcher:
     """Watches until it is told to stop."""
 
@@ -96,6 +104,7 @@ class Watcher:
         self._known: set[bytes] = set()  # live patches whose libraries the engines know
         self._told = False  # what is installed
         self._woken = 0.0
+        self._breath = _BREATH
         self._refreshed = 0.0
         self._state = State(pid=os.getpid(), started=time.time())
         self._poll = select.poll()
@@ -124,11 +133,10 @@ class Watcher:
         due = self._pending.next()
         if self._whole:
             ready = self._rest.poll(0)
-        elif due is None:
-            ready = self._poll.poll()
-        else:  # events may wait until the next process is due: that is soon, and there is no hurry before
-            wait = max(due, self._woken + _BREATH) - time.monotonic()
-            ready = self._rest.poll(max(0.0, wait) * 1000 + 0.5)
+        else:  # for a moment events are only gathered, so that a storm does not cost a wake-up each
+            ready = self._rest.poll(_milliseconds(self._woken + self._breath))
+            if not ready:
+                ready = self._poll.poll(_milliseconds(due) if due is not None else None)
             self._woken = time.monotonic()
         if all(descriptor != self._wake for descriptor, _ in ready):
             return False
@@ -140,7 +148,9 @@ class Watcher:
         """Take in what has happened; false if something is lost, so that all have to be looked at."""
         pending = self._pending
         try:
-            for what, pid, parent, when in self._births.read():
+            events = self._births.read()
+            self._breath = _LONG_BREATH if len(events) > _STORM else _BREATH
+            for what, pid, parent, when in events:
                 if what == EXEC:
                     pending.started(pid, when / 1e9)
                 elif what == FORK:
