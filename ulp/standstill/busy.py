@@ -11,6 +11,7 @@ import bisect
 from collections.abc import Iterable
 from typing import Final
 
+from host.procfs import Mapping
 from ulp.arch import x86_64 as arch
 from ulp.process import Process
 from ulp.result import BusyCall, Reason
@@ -32,7 +33,6 @@ class Watch:
         self._ranges = ranges
         self._inside = frozenset(inside)
         self._search = AddressSearch([*ranges.bounds, *((address, address + 1) for address in self._inside)])
-        self._starts = [mapping.start for mapping in process.mappings]
         self.calls: set[BusyCall] = set()
         self.stacks: set[tuple[int, int]] = set()  # (start, end) of what threads use as their stacks
 
@@ -93,10 +93,10 @@ class Watch:
         for fresh in (False, True):
             if fresh:  # a stack that was mapped after the map was read
                 self._process.refresh()
-                self._starts = [mapping.start for mapping in self._process.mappings]
-            position = bisect.bisect_right(self._starts, address) - 1
+            mappings = self._process.mappings
+            position = bisect.bisect_right(mappings, address, key=_start) - 1
             if position >= 0:
-                mapping = self._process.mappings[position]
+                mapping = mappings[position]
                 if address < mapping.end:
                     return mapping.start, mapping.end
         return None
@@ -108,3 +108,7 @@ class Watch:
                     Reason.STACK_BUSY, f"thread {tid} will return to the entry of {self._name(word)}"
                 )
             self._note(word, tid)
+
+
+def _start(mapping: Mapping) -> int:
+    return mapping.start
