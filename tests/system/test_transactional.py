@@ -51,10 +51,14 @@ def update(machine: Transactional, *words: str) -> tuple[int, dict[str, Any]]:
     before = len(reports(machine))
     number = machine.snapshot()
     machine.update(number, *words)
-    until(lambda: len(reports(machine)) > before, "a report")
-    found = report(machine)
-    assert len(reports(machine)) == before + 1
-    assert (found["root"], found["state"]) == (f"/.snapshots/{number}/snapshot", "done")
+    root = f"/.snapshots/{number}/snapshot"
+
+    def finished() -> list[dict[str, Any]]:
+        return [each for each in reports(machine) if each["root"] == root and each["finished"] is not None]
+
+    until(lambda: bool(finished()), "a report")
+    [found] = finished()
+    assert (len(reports(machine)), found["state"]) == (before + 1, "done")
     machine.close(number)
     return number, found
 
