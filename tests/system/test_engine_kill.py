@@ -35,7 +35,7 @@ def test_killed_at_any_instant(do: str, kill: str) -> None:
                 first, last = chance.choice([(0.0, 1.1), (0.5, 1.0)])
                 one.hit(counts, kill=kill, after=chance.uniform(first, last) * one.span)
     print(f"one change: {one.span * 1000:.1f} ms, {dict(counts)}")
-    assert counts["killed"] >= wanted // 4, f"too few came before the end: {counts}"
+    assert counts["killed"] >= max(1, wanted // 16), f"too few came before the end: {counts}"
     if kill == "tool":
         # a helper that dies between a thread's stop and the mending of its registers leaves that EINTR to it
         assert counts["EINTR"] == 0

@@ -563,7 +563,9 @@ def test_on_a_transactional_system(transactional_system: Sandbox, process: Targe
     document = answer(system.run("ulp", "downgrade", "-n", "--json"))
     assert (document["state"], document["command"][:4]) == ("reboot", command.split()[:4])
     assert version_in(system, NEXT, LIBRARY) == "3"
-    assert (version(system, LIBRARY), process.answers()[0]) == ("4", 500)
+    assert version(system, LIBRARY) == "4"
+    # a libzypp that runs the plugin in an update, too, has taken the process back from the snapshot at once
+    assert process.answers()[0] in (400, 500)
 
 
 def test_a_snapshot_that_is_dropped(transactional_system: Sandbox) -> None:

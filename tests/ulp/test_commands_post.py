@@ -61,6 +61,8 @@ def test_a_second_time_changes_nothing_not_even_the_file(ulp: Ulp, tmp_path: Pat
 
 @pytest.mark.parametrize("form", ["stripped", "gold", "cleared"])
 def test_addresses_are_found_whoever_linked_it(ulp: Ulp, tmp_path: Path, form: str) -> None:
+    if form == "gold" and not shutil.which("ld.gold"):
+        pytest.skip("Debian 13 has no gold among its binutils")
     flags = {"stripped": ["-s"], "gold": ["-fuse-ld=gold"], "cleared": []}[form]
     path = build_library(tmp_path, SOURCE, pads=True, flags=flags)
     if form == "cleared":  # as lld leaves them: the relocations have the addresses
