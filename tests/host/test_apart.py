@@ -56,5 +56,5 @@ def test_what_this_process_has_set_up_runs_once(capfd: pytest.CaptureFixture[str
 
 
 def test_an_answer_that_cannot_be_sent_is_a_problem() -> None:
-    with pytest.raises(Exception, match="pickle|local object"):
+    with pytest.raises(Exception, match=r"pickle|local object"):
         call(lambda: lambda: None, patience=60.0)
