@@ -13,7 +13,7 @@ import struct
 from typing import Final, NamedTuple
 
 from ulp import elf_constants as c
-from ulp.memory import Memory, NotAnImage, Unreadable
+from ulp.memory import Memory, NotAnImage, Unmapped, Unreadable
 from ulp.symbol_table import SymbolTable
 from ulp.unwind_table import UnwindTable
 
@@ -117,7 +117,7 @@ class Image:
                     for offset in range(0, _CHUNK, PAGE)
                 ]
                 if not any(pages):  # unloaded meanwhile: nothing to be remembered for other processes
-                    raise NotAnImage(f"nothing is mapped at {index * _CHUNK:#x}")
+                    raise Unmapped(f"nothing is mapped at {index * _CHUNK:#x}")
                 chunk = b"".join(page.ljust(PAGE, b"\0") for page in pages)
             self._chunks[index] = chunk
         return chunk

@@ -37,6 +37,10 @@ class NotAnImage(Exception):
     """There is no usable ELF object at an address, or its tables are damaged."""
 
 
+class Unmapped(NotAnImage):
+    """What is to be read of an object is not mapped any more: it has just been unloaded."""
+
+
 class Unwritable(Exception):
     """The kernel refuses to write at an address."""
 

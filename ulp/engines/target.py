@@ -11,8 +11,8 @@ from typing import Final
 from ulp import elf_constants as c
 from ulp.container import Container, Unit
 from ulp.image import Image
-from ulp.memory import NotAnImage
-from ulp.process import Object, Process
+from ulp.memory import NotAnImage, Unmapped
+from ulp.process import Loading, Object, Process
 from ulp.result import Reason, Refusal
 
 _LONGEST: Final = 1 << 24
@@ -88,6 +88,8 @@ def size_of(unit: Unit, target: Object) -> int:
     try:
         extent = _extent(target.image, unit.old_address)
         symbol = target.image.symbols.find(unit.old_name)
+    except Unmapped as error:
+        raise Loading from error
     except NotAnImage as error:
         raise Refusal(Reason.FUNCTION_NOT_PATCHABLE, f"the tables of {target.path} are damaged") from error
     if extent is not None and extent[0] == unit.old_address and extent[1] <= _LONGEST:

@@ -20,8 +20,8 @@ from ulp.engines.direct.link import Linker, new_functions, relocated
 from ulp.engines.direct.placement import find_place, is_near
 from ulp.engines.direct.record import Description, Diversion, Record
 from ulp.engines.direct.symbols import Symbols
-from ulp.memory import NotAnImage
-from ulp.process import Object, Process, scope
+from ulp.memory import NotAnImage, Unmapped
+from ulp.process import Loading, Object, Process, scope
 from ulp.result import Reason, Refusal
 
 
@@ -110,6 +110,8 @@ def prepare(
             raise Refusal(Reason.NO_ROOM, f"there are no {size} free bytes within 2 GiB of {target.path}")
         bias = place + pages * PAGE - shape.start
         contents = relocated(shape, linker(bias).patches())
+    except Unmapped as error:
+        raise Loading from error
     except NotAnImage as error:
         raise Refusal(Reason.UNRESOLVED_SYMBOL, f"an object's tables are damaged: {error}") from error
     name = records.label(os.path.basename(container.path), pages=pages)
