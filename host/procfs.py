@@ -120,6 +120,14 @@ def parse_stat(text: bytes) -> TaskState:
     return TaskState(state.decode("ascii"), int(flags))
 
 
+def has_children(pid: int, tid: int) -> bool:
+    """Say whether a thread is a parent, as far as the kernel tells (CONFIG_PROC_CHILDREN); false when it is gone."""
+    try:
+        return bool(read(f"/proc/{pid}/task/{tid}/children"))
+    except OSError:
+        return False
+
+
 def is_kernel_thread(pid: int) -> bool:
     """Say whether a process is a kernel thread; false when it is gone."""
     state = task_state(pid, pid)

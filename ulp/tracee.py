@@ -76,10 +76,13 @@ class Thread:
     ``registers`` is the general register set in the order of the kernel's user_regs_struct, filled when the thread is
     found stopped. ``signal`` is one on its way to the thread when it stopped; whatever lets it go delivers it.
     ``event_child`` is the id of a thread that it was creating; that one is traced as well and stops by itself.
-    ``kept``: it stays traced when the others of its process are let go.
+    ``kept``: it stays traced when the others of its process are let go. ``mended``: it stopped in a system call that
+    any wake-up would end in EINTR; it will begin the call anew.
     """
 
-    __slots__ = ("_iovec", "at_system_call", "event_child", "kept", "registers", "signal", "stopped", "tid")
+    __slots__ = (
+        "_iovec", "at_system_call", "event_child", "kept", "mended", "registers", "signal", "stopped", "tid"
+    )  # fmt: skip
 
     def __init__(self, tid: int) -> None:
         self.tid = tid
@@ -87,6 +90,7 @@ class Thread:
         self.signal = 0
         self.event_child = 0
         self.kept = False
+        self.mended = False
         self.at_system_call = False
         self.registers = (ctypes.c_ulonglong * arch.REGISTER_COUNT)()
         self._iovec = ctypes.byref(_IoVec(ctypes.addressof(self.registers), ctypes.sizeof(self.registers)))
@@ -137,7 +141,8 @@ class Thread:
             _call(_GETEVENTMSG, self.tid, None, ctypes.byref(message))
             self.event_child = message.value
         self._read_registers()
-        if arch.mend_interrupted_call(self.registers):
+        self.mended = arch.mend_interrupted_call(self.registers)
+        if self.mended:
             self.write_registers()
 
     def _read_registers(self) -> None:

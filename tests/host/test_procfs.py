@@ -171,6 +171,17 @@ def test_a_kernel_thread_is_marked() -> None:
     assert state is not None and state.flags & procfs.NO_USER_CODE
 
 
+def test_who_has_children() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        assert procfs.has_children(os.getpid(), threading.get_native_id())
+        assert not procfs.has_children(child.pid, child.pid)
+    finally:
+        child.kill()
+        child.wait()
+    assert not procfs.has_children(child.pid, child.pid)
+
+
 def gone() -> int:
     """The id of a process that has ended."""
     process = subprocess.Popen(["true"])

@@ -24,6 +24,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from host import procfs
+
 PROGRAMS = Path(__file__).parent / "programs"
 WORDS = 512
 PATIENCE = 10.0  # seconds that a target may take for what takes milliseconds on a quiet machine
@@ -262,8 +264,11 @@ def _pids() -> list[int]:
 
 
 def _session(pid: int) -> int:
+    """The session of a process; 0 once it is dead, though a busy init may not have reaped it yet."""
     with contextlib.suppress(OSError):
-        return os.getsid(pid)
+        session = os.getsid(pid)
+        if (state := procfs.task_state(pid, pid)) and state.state not in "ZX":
+            return session
     return 0
 
 

@@ -72,6 +72,15 @@ def test_no_wait_ends_early_or_in_eintr() -> None:
         )
 
 
+@pytest.mark.parametrize("words", [(), ("main",)])
+def test_children_that_end_meanwhile_interrupt_nobody(words: tuple[str, ...]) -> None:
+    """For a thread that is traced the kernel keeps the SIGCHLD that it would drop, and wakes another one with it."""
+    with running(program("parent"), *words) as target:
+        back_and_forth(target, 30)
+        target.advance(Slot.CHECKS, Slot.SENT, by=10)
+        assert target[Slot.INTERRUPTED] == 0
+
+
 def test_a_signal_still_ends_a_wait() -> None:
     """What the engine does against EINTR must not swallow the one that a handler causes."""
     with running(program("waits"), "wait=300") as target:

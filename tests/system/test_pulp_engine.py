@@ -260,6 +260,18 @@ def test_a_constructor_that_waits_for_another_thread(library: Path) -> None:
         assert process.answers() == (500,)
 
 
+def test_children_that_end_while_a_constructor_runs_interrupt_nobody(library: Path) -> None:
+    """Their SIGCHLD is ignored, but the kernel keeps for a thread that is traced what it would drop otherwise."""
+    slow = "#include <unistd.h>\n__attribute__((constructor)) static void rest(void) { usleep(200000); }\n"
+    container = live_patch(library, slow + FIX, {"answer_0": "new_0"}, name="rests_livepatch1.so")
+    with through_libpulp(program("parent", library), "main", "brood=40", "life=5000") as process:
+        process.until(lambda: process[Slot.SENT] > 0, "the first child to end")
+        for words, verdict in (((), SUCCESS), (("--revert",), REVERTED)):
+            assert trigger(process, "--engine=pulp", *words, container).verdict == verdict
+        process.advance(Slot.CHECKS, by=2)
+        assert process[Slot.INTERRUPTED] == 0
+
+
 @pytest.mark.parametrize("ending", ["pthread_join(thread, 0)", "pthread_detach(thread)"])
 def test_a_constructor_that_starts_a_thread(library: Path, ending: str) -> None:
     """The kernel makes ulp the tracer of it; it has to be let go at once, the constructor may wait for it."""

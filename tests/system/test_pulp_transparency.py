@@ -8,7 +8,7 @@ import pytest
 from tests.support.containers import PADS
 from tests.support.libpulp import PEER, stand_in
 from tests.support.livepatches import Way
-from tests.support.targets import FIRST_WAIT, Preload, Slot, program, running
+from tests.support.targets import Preload
 from tests.system.test_engine_threads import (  # noqa: F401
     test_a_forked_child_is_a_process_of_its_own,
     test_children_inherit_the_live_patch,
@@ -23,21 +23,18 @@ from tests.system.test_engine_threads import (  # noqa: F401
     test_threads_and_children_come_and_go_all_the_time,
 )
 from tests.system.test_engine_transparency import (  # noqa: F401
-    WAYS,
-    back_and_forth,
     test_a_signal_still_ends_a_wait,
+    test_children_that_end_meanwhile_interrupt_nobody,
     test_handler_on_an_alternate_stack_calls_the_new_function,
+    test_no_wait_ends_early_or_in_eintr,
     test_nothing_is_left_behind_in_descriptors_or_signals,
     test_queued_signals_all_arrive_once_and_in_order,
     test_registers_flags_and_red_zone_survive,
     test_threads_that_wake_each_other,
     test_timer_signals_keep_pace,
     test_vector_registers_survive,
-    unchanged_masks,
 )
 from ulp.engines import EngineName
-
-EPOLL = 3  # the first ways to wait
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +42,3 @@ def _through_libpulp(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Preload, "library", PEER.library if PEER else stand_in())
     monkeypatch.setattr(Preload, "flags", (PADS, "-Wl,--hash-style=sysv,--build-id=sha1"))
     monkeypatch.setattr(Way, "engine", EngineName.PULP)
-
-
-def test_hardly_a_wait_ends_in_eintr() -> None:
-    """As the direct engine's test, but for epoll_wait(2): docs/pulp-engine.md says what is known of that."""
-    with running(program("waits"), "wait=50") as target:
-        with unchanged_masks(target):
-            back_and_forth(target, 30)
-        ended = [target[FIRST_WAIT + 2 * way + 1] for way in range(WAYS)]
-        assert ended[EPOLL:] == [0] * (WAYS - EPOLL)
-        assert sum(ended[:EPOLL]) <= 5, ended
-        assert target[Slot.ERRORS] == 0

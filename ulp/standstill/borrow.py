@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import signal
 import struct
 from collections.abc import Iterable, Iterator
+from typing import Final
 
+from host import procfs
 from ulp import elf_constants as c
 from ulp.arch import x86_64 as arch
 from ulp.arch import x86_64_stub as stub
@@ -17,6 +20,8 @@ from ulp.standstill.ranges import Ranges
 from ulp.standstill.stop import while_standing
 from ulp.standstill.tracing import run_tracing
 from ulp.tracee import Thread
+
+_IGNORED_BY_DEFAULT: Final = (signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH)  # signal(7)
 
 
 class DirtyCave(Exception):
@@ -61,6 +66,23 @@ def in_restartable_sequence(memory: Memory, thread: Thread) -> bool:
         return False
     _, start, length, _ = struct.unpack("<QQQQ", memory.read(section, 32))
     return bool(start <= thread.registers[arch.RIP] < start + length)
+
+
+def signals_to_block(thread: Thread, *, mask: int, but: Iterable[int] = ()) -> int:
+    """Return the mask for a thread that is led aside: all signals ``but`` those, and but those that are ignored.
+
+    ``mask`` is its own. An ignored signal is dropped, unless the thread that it is sent to blocks it: then it is given
+    to another thread, whose wait ends in EINTR (sig_ignored() and complete_signal() in kernel/signal.c).
+    """
+    chosen, caught = (
+        int(procfs.status_value(thread.tid, thread.tid, name), 16) for name in ("SigIgn", "SigCgt")
+    )
+    ignored = chosen | (_mask(_IGNORED_BY_DEFAULT) & ~caught)
+    return arch.MASK64 & ~_mask(but) & (mask | ~ignored)
+
+
+def _mask(numbers: Iterable[int]) -> int:
+    return sum(1 << (number - 1) for number in numbers)
 
 
 def clean_cave(process: Process, address: int, size: int) -> None:

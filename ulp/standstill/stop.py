@@ -267,10 +267,12 @@ def while_standing(
             look(runners)
         act()
     finally:
-        _let_go(runners)
+        fragile = _fragile(pid, [*runners, *sleepers])
+        _let_go(thread for thread in runners if not thread.mended)
         runners_gone = clock()
         _become_ordinary(policy)
-        _let_go(sleepers)
+        _let_go(thread for thread in sleepers if not thread.mended)
+        _let_go(fragile)
         end = clock()
         if collecting:
             gc.enable()
@@ -279,6 +281,17 @@ def while_standing(
         running=(runners_gone - running) if runners else 0.0,
         threads=len(sleepers) + len(runners),
     )
+
+
+def _fragile(pid: int, threads: Iterable[Thread]) -> list[Thread]:
+    """Return the threads to let go last: those in calls that any wake-up ends in EINTR.
+
+    A signal that a process ignores (as most do with SIGCHLD) wakes nobody, unless the thread that it is sent to is
+    traced: then the kernel keeps it, and gives it to any other thread that runs (sig_ignored() and complete_signal()
+    in kernel/signal.c). So when these go on, no other may be traced still; among them the main thread is the likeliest
+    to be sent something.
+    """
+    return sorted((thread for thread in threads if thread.mended), key=lambda thread: thread.tid != pid)
 
 
 def _let_go(threads: Iterable[Thread]) -> None:

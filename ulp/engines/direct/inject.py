@@ -2,7 +2,8 @@
 """Memory for a container is mapped by one thread of the process, through code that is put there for a moment.
 
 The code lies in the unused rest of a page of some object's code, and needs no tool to finish
-(ulp/arch/x86_64_stub.py). One thread stands for this, preferably one that waits in a system call; all others run on.
+(ulp/arch/x86_64_stub.py). One thread stands for this, preferably one that waits in a system call and that nothing is
+sent to; all others run on.
 """
 
 from __future__ import annotations
@@ -21,12 +22,11 @@ from ulp.arch import x86_64_stub as stub
 from ulp.arch.x86_64_stub import DESCRIPTOR, Call
 from ulp.process import Object, Process
 from ulp.result import Reason, Refusal
-from ulp.standstill.borrow import find_cave, in_restartable_sequence
+from ulp.standstill.borrow import find_cave, in_restartable_sequence, signals_to_block
 from ulp.standstill.filters import seccomp_refusal
 from ulp.standstill.stop import Momentary, seize
 from ulp.tracee import Gone, OtherArchitecture, Thread, wait_for_news
 
-_ALL_SIGNALS: Final = (1 << 64) - 1
 _LONGEST_STEP: Final = 1.0  # seconds that one system call may take before the thread counts as unable to run
 _MAP_PRIVATE: Final = 0x02
 _MAP_ANONYMOUS: Final = 0x20
@@ -209,7 +209,7 @@ class _Calls:
         self.is_inside = True
         thread.write_registers()
         try:
-            thread.set_signal_mask(_ALL_SIGNALS)
+            thread.set_signal_mask(signals_to_block(thread, mask=mask))
             for call in calls:
                 self._step()
                 self._step()
@@ -232,7 +232,7 @@ class _Calls:
                 wait_for_news(_LONGEST_STEP)
             elif thread.at_system_call:
                 return
-            else:  # SIGSTOP, which cannot be blocked: it stops the process, and this thread when it is let go
+            else:  # one that is ignored, or SIGSTOP: that stops the process, and this thread when it is let go
                 thread.resume_to_system_call()
 
     def _give_back(self, saved: list[int], mask: int) -> None:
@@ -256,13 +256,8 @@ def _choose_thread(
     process: Process, calls: Sequence[Call], cave: int, *, suspend_seccomp: bool
 ) -> tuple[Thread, float]:
     """Return a thread that stands and may make the calls, and when it was stopped; raises Refusal and Momentary."""
-    candidates = []
-    for tid in procfs.threads(process.pid):
-        state = procfs.task_state(process.pid, tid)
-        if state is not None and state.state not in "ZXD" and not state.flags & procfs.NO_USER_CODE:
-            candidates.append((state.state == "R", tid))
     refusal: Refusal | None = None
-    for _, tid in sorted(candidates)[:_THREADS_TO_TRY]:
+    for tid in _candidates(process.pid)[:_THREADS_TO_TRY]:
         thread = Thread(tid)
         begin = time.perf_counter()
         if not seize(process.pid, thread, children=False, suspend_seccomp=suspend_seccomp):
@@ -285,6 +280,21 @@ def _choose_thread(
     if refusal is not None:
         raise refusal
     raise Momentary(Reason.NOT_RUNNING, "no thread of the process could be used to map memory")
+
+
+def _candidates(pid: int) -> list[int]:
+    """Return the threads that may stand for a moment, the best first.
+
+    What is sent to a thread that is traced, even if the process ignores it, the kernel gives to another that runs,
+    whose wait may end in EINTR (sig_ignored() and complete_signal() in kernel/signal.c). So rather not the main
+    thread, which stands for the process, nor a parent, which gets the SIGCHLD.
+    """
+    candidates = []
+    for tid in procfs.threads(pid):
+        state = procfs.task_state(pid, tid)
+        if state is not None and state.state not in "ZXD" and not state.flags & procfs.NO_USER_CODE:
+            candidates.append((state.state == "R", procfs.has_children(pid, tid), tid == pid, tid))
+    return [tid for *_, tid in sorted(candidates)]
 
 
 def _is_usable(process: Process, thread: Thread) -> bool:

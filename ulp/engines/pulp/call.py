@@ -2,8 +2,8 @@
 """Leads one standing thread through calls of functions in its own process, and gives it back as it was.
 
 The thread runs injected code that needs nobody to finish (ulp/arch/x86_64_call.py), on a stack in the unused end of
-libpulp's instruction queue. Its signals wait meanwhile, but for those that its own instructions can cause: such a one
-ends the call, not the process.
+libpulp's instruction queue. Its signals wait meanwhile, but for those that its own instructions can cause, which end
+the call, not the process, and those that the process ignores.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ from ulp.engines.pulp.leftover import area_of
 from ulp.memory import Memory
 from ulp.process import Object, Process
 from ulp.result import Reason, Refusal
-from ulp.standstill.borrow import find_cave, in_restartable_sequence
+from ulp.standstill.borrow import find_cave, in_restartable_sequence, signals_to_block
 from ulp.tracee import Gone, Thread, wait_for_news
 
 _FAULTS: Final = (
     signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS
 )  # fmt: skip
-_WAITING: Final = ((1 << 64) - 1) & ~sum(1 << (number - 1) for number in _FAULTS)
 _FIRST_LOOK: Final = 50e-6  # seconds; the shortest call takes 100 microseconds
 _LONGEST_REST: Final = 0.002
 _LONGEST_STOP: Final = 2.0
@@ -78,7 +77,7 @@ class Caller:
         thread.registers[arch.RDI] = argument
         thread.registers[arch.RSP] = self._place.area
         thread.write_registers()
-        thread.set_signal_mask(_WAITING)
+        thread.set_signal_mask(self._waiting)
         self._aside = True
         thread.resume()
 
@@ -103,7 +102,9 @@ class Caller:
         """Remember all that the thread has, and put the code there that would give it back."""
         thread = self.thread
         self._saved = list(thread.registers)
+        self._mended = thread.mended
         self._mask = thread.signal_mask()
+        self._waiting = signals_to_block(thread, mask=self._mask, but=_FAULTS)
         self._vectors = thread.vector_state()
         self._code = injected.assemble(
             address=self._place.code,
@@ -228,6 +229,7 @@ class Caller:
         # the mask before the registers: if the tool dies in between, the code gives those back
         thread.set_signal_mask(self._mask)
         thread.write_registers()
+        thread.mended = self._mended
         self._aside = False
 
     def send_signals(self, pid: int) -> None:
