@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+from host import procfs
 from tests.support.livepatches import OLD, REVERTED, SUCCESS, ULP, live_patch, ten_functions, trigger
 from tests.support.targets import Slot, Target, answers_library, caller, program, running
 
@@ -187,7 +188,8 @@ def test_interrupted_while_it_waits() -> None:
             stderr=subprocess.PIPE,
             text=True,
         ) as waiting:
-            time.sleep(0.6)
+            target.until(lambda: procfs.has_children(waiting.pid, waiting.pid), "ulp to be at work")
+            time.sleep(0.2)
             waiting.send_signal(2)
             _, errors = waiting.communicate(timeout=5)
             assert waiting.returncode == 130, errors
