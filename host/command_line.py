@@ -28,6 +28,7 @@ VERSION = "0.1.0"
 PROJECT = "zypp-livepatch"
 BROKEN_PIPE = 128 + 13  # what a shell shows for a program that SIGPIPE ended
 
+_LIBRARIES = ("capstone", "rich", "rpm", "solv")  # what the package requires (spec/zypp-livepatch.spec)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _WIDEST_HELP = 100
 
@@ -209,6 +210,12 @@ def _explain(problem: Exception) -> tuple[int, str, str]:
             return ExitStatus.CANNOT_CREATE, f"standard output cannot be written: {problem.strerror}", ""
         where = f"'{os.fsdecode(problem.filename)}': " if isinstance(problem.filename, str | bytes) else ""
         return _status_of(problem.errno), f"{where}{problem.strerror}", ""
+    if isinstance(problem, ImportError) and problem.name in _LIBRARIES:
+        return (
+            ExitStatus.UNAVAILABLE,
+            f"the library {problem.name} for Python cannot be loaded: {problem}",
+            f"'zypper install python3-{problem.name}' installs it where it is missing",
+        )
     return (
         ExitStatus.INTERNAL,
         f"this is a defect: {type(problem).__name__}: {problem}",

@@ -72,6 +72,9 @@ PROGRAM = {
                 raise RuntimeError("two\\nlines")
             if how == "missing-file":
                 open("/nonexistent/file")
+            if how == "missing-library":
+                sys.modules["solv"] = None
+                import solv
             if how == "one":
                 return ExitStatus.FAILED
             if how == "wait":
@@ -294,6 +297,12 @@ def test_version_is_the_packages(shop: Path) -> None:
     [
         ("error", 65, "shop: the file 'a\\x1b[1mb' is cut short\nhint: install it again\n"),
         ("missing-file", 66, "shop: '/nonexistent/file': No such file or directory\n"),
+        (
+            "missing-library",
+            69,
+            "shop: the library solv for Python cannot be loaded: import of solv halted; None in sys.modules\n"
+            "hint: 'zypper install python3-solv' installs it where it is missing\n",
+        ),
         (
             "defect",
             70,
