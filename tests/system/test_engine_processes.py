@@ -21,6 +21,7 @@ from tests.support.livepatches import (
     REVERTED,
     SUCCESS,
     build_id,
+    change,
     changes_and_changes_back,
     live_patch,
     ten_functions,
@@ -38,6 +39,7 @@ from tests.support.targets import (
     running,
 )
 from tests.support.users import NOBODY, ordinary_user
+from ulp.engines.direct import inject
 
 PADS = "-fpatchable-function-entry=16,14"
 
@@ -392,3 +394,15 @@ def test_all_processes_and_nobody_else() -> None:
         said = ulp("trigger", "--json", "--revert", container)
         assert {row["pid"] for row in said.rows if row["outcome"] == "SUCCESS"} == {one.pid, two.pid}
         assert one.answers(10) == OLD and two.answers(10) == OLD
+
+
+def test_a_kernel_that_knows_fewer_flags_of_memory_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 6.3 there is no MFD_NOEXEC_SEAL."""
+    monkeypatch.setattr(inject, "_MFD_NOEXEC_SEAL", 1 << 12)
+    inject._memfd_flags.cache_clear()
+    try:
+        with running(caller(answers_library())) as target:
+            assert change(target, ten_functions(200)) == SUCCESS
+            assert target.answers(10) == NEW
+    finally:
+        inject._memfd_flags.cache_clear()

@@ -32,6 +32,7 @@ _MAP_PRIVATE: Final = 0x02
 _MAP_ANONYMOUS: Final = 0x20
 _MAP_FIXED_NOREPLACE: Final = 0x100000
 _MFD_CLOEXEC: Final = 1
+_MFD_ALLOW_SEALING: Final = 2
 _MFD_NOEXEC_SEAL: Final = 8
 _F_ADD_SEALS: Final = 1033
 _SEALS: Final = 0x1 | 0x2 | 0x4 | 0x8  # SEAL, SHRINK, GROW, WRITE
@@ -106,11 +107,12 @@ def _make(
 @functools.cache
 def _memfd_flags() -> int:
     """MFD_NOEXEC_SEAL where the kernel has it (6.3): it works whatever vm.memfd_noexec says."""
+    flags = _MFD_CLOEXEC | _MFD_ALLOW_SEALING
     try:
-        os.close(os.memfd_create("ulp", _MFD_CLOEXEC | _MFD_NOEXEC_SEAL))
+        os.close(os.memfd_create("ulp", flags | _MFD_NOEXEC_SEAL))
     except OSError:
-        return _MFD_CLOEXEC
-    return _MFD_CLOEXEC | _MFD_NOEXEC_SEAL
+        return flags
+    return flags | _MFD_NOEXEC_SEAL
 
 
 def _calls(block: Block) -> list[Call]:
