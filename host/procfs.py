@@ -159,6 +159,14 @@ def status_value(pid: int, tid: int, name: str) -> str:
     return rest.partition(b"\n")[0].strip().decode("utf-8", "surrogateescape")
 
 
+def tracer(pid: int, tid: int) -> int:
+    """Return the id of the thread that traces a thread; 0 where none does or it has ended."""
+    try:
+        return int(status_value(pid, tid, "TracerPid") or 0)
+    except OSError:
+        return 0
+
+
 def name(pid: int) -> str:
     """Return the process's name as it calls itself (untrusted text), at most 15 bytes; empty when it is gone."""
     try:

@@ -2,7 +2,9 @@
 """The memory of another process, read and written from outside through /proc/TID/mem (proc(5)).
 
 Writing goes into pages that the process itself may not write: the kernel copies the page for this process first
-(FOLL_FORCE), no protection is changed and no mapping becomes writable and executable.
+(FOLL_FORCE), no protection is changed and no mapping becomes writable and executable. Since 6.12 a kernel may
+allow that to a thread's tracer only, and only through the file of that thread (proc_mem.force_override=ptrace in
+the kernel's Documentation/admin-guide/kernel-parameters.txt, CONFIG_PROC_MEM_FORCE_PTRACE).
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ import errno
 import functools
 import os
 import struct
+import threading
 
 from host import procfs
 
 _KCMP_VM = 1
 _SYS_KCMP = 312
+_AT_RANDOM = 25
 
 
 def shares_memory(pid: int, other: int) -> bool:
@@ -51,13 +55,16 @@ class Memory:
     def __init__(self, pid: int, *, tid: int | None = None) -> None:
         """Raise OSError (EACCES, ENOENT, ESRCH) when the process is gone or not this user's to trace."""
         self._directory = f"/proc/{pid}" if tid is None else f"/proc/{pid}/task/{tid}"
+        self._pid = pid
         self._descriptor = os.open(f"{self._directory}/mem", os.O_RDWR | os.O_CLOEXEC)
+        self._writing = self._descriptor  # the one that the last write went through
 
     def __enter__(self) -> Memory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        for descriptor in {self._descriptor, self._writing}:
+            os.close(descriptor)
 
     @functools.cached_property
     def domain(self) -> bytes:
@@ -106,17 +113,61 @@ class Memory:
         return data
 
     def write(self, address: int, data: bytes) -> None:
-        """Write all of ``data``; raises Unwritable and MemoryGone."""
+        """Write all of ``data``; raises Unwritable and MemoryGone.
+
+        Where only a tracer may write, also Refusal and Momentary: somebody else traces it, or it cannot be traced.
+        """
         done = 0
         while done < len(data):
             try:
-                count = os.pwrite(self._descriptor, data[done:], address + done)
+                count = self._write_some(address + done, data[done:])
             except (OSError, OverflowError) as error:
                 number = (isinstance(error, OSError) and error.errno) or errno.EFAULT
                 raise Unwritable(f"writing at {address + done:#x}: {os.strerror(number)}") from error
             if count == 0:
                 raise MemoryGone
             done += count
+
+    def _write_some(self, address: int, data: bytes) -> int:
+        try:
+            return os.pwrite(self._writing, data, address)
+        except OSError as refusal:
+            if refusal.errno != errno.EIO:
+                raise
+        own = threading.get_native_id()
+        thread = next(
+            (tid for tid in procfs.threads(self._pid) if procfs.tracer(self._pid, tid) == own), None
+        )
+        if thread is not None:
+            return self._write_through(thread, address, data)
+        thread = procfs.live_thread(self._pid)
+        if thread is None:
+            return 0
+        from ulp.standstill.stop import while_traced
+        from ulp.tracee import Gone
+
+        try:
+            return while_traced(self._pid, thread, lambda: self._write_through(thread, address, data))
+        except Gone:
+            return 0
+
+    def _write_through(self, thread: int, address: int, data: bytes) -> int:
+        """Write by the file of a thread that this one traces, and from now on."""
+        descriptor = os.open(f"/proc/{self._pid}/task/{thread}/mem", os.O_RDWR | os.O_CLOEXEC)
+        # 16 random bytes that the kernel gives each program at its start (getauxval(3))
+        mark = procfs.auxiliary_vector(self._pid, thread).get(_AT_RANDOM, 0)
+        try:
+            known = os.pread(self._descriptor, 16, mark)
+            is_same = known != b"" and known == os.pread(descriptor, 16, mark)
+        except OSError:
+            is_same = False
+        if not is_same:  # it runs another program by now
+            os.close(descriptor)
+            return 0
+        if self._writing != self._descriptor:
+            os.close(self._writing)
+        self._writing = descriptor
+        return os.pwrite(descriptor, data, address)
 
     def word(self, address: int) -> int:
         """Return the 8-byte word at an address; raises Unreadable and MemoryGone."""

@@ -244,9 +244,12 @@ def holds_any() -> bool:
     return bool(_held)
 
 
-def forget() -> None:
-    """Forget what is held: the tracing thread is about to end, which lets everything go."""
-    _held.clear()
+def forget(tid: int | None = None) -> None:
+    """Forget what is held, or one thread of that: the tracing thread is about to end, which lets everything go."""
+    if tid is None:
+        _held.clear()
+    else:
+        _held.discard(tid)
 
 
 def wait_for_news(seconds: float) -> None:

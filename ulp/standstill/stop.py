@@ -13,13 +13,16 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from host import procfs
 from ulp.arch import x86_64 as arch
 from ulp.memory import shares_memory
 from ulp.result import Reason, Refusal
-from ulp.tracee import Gone, OtherArchitecture, Thread, wait_for_news
+from ulp.standstill.tracing import run_apart
+from ulp.tracee import Gone, OtherArchitecture, Thread, forget, wait_for_news
+
+Answer = TypeVar("Answer")
 
 _PATIENCE: Final = 0.002  # seconds until a thread that does not stop is asked why
 _LONGEST_WAIT: Final = 2.0
@@ -57,7 +60,7 @@ def seize(pid: int, thread: Thread, *, children: bool, suspend_seccomp: bool) ->
             return False
         except OSError as error:
             # what was created by one of ours meanwhile is traced by us already
-            if _tracer(pid, thread.tid) == threading.get_native_id():
+            if procfs.tracer(pid, thread.tid) == threading.get_native_id():
                 break
             state = procfs.task_state(pid, thread.tid)
             if state is None or state.state in "ZX":
@@ -67,6 +70,22 @@ def seize(pid: int, thread: Thread, *, children: bool, suspend_seccomp: bool) ->
             if refusal.reason is not Reason.NOT_PERMITTED or number == _TRIES_TO_SEIZE:
                 raise refusal from error
     return True
+
+
+def while_traced(pid: int, tid: int, work: Callable[[], Answer]) -> Answer:
+    """Call ``work`` in a thread that traces a thread of a process meanwhile, and does not stop it.
+
+    Only a thread that stands can be let go; one that runs is when its tracer ends. Raises what ``work`` raises, Gone,
+    Refusal and Momentary.
+    """
+
+    def trace() -> Answer:
+        if not seize(pid, Thread(tid), children=False, suspend_seccomp=False):
+            raise Gone
+        forget(tid)
+        return work()
+
+    return run_apart(trace)
 
 
 def _refusal_of_seizing(pid: int, error: OSError) -> Refusal | Momentary:
@@ -90,7 +109,7 @@ def _refusal_of_traced(tracer: int, name: str) -> Refusal:
 
 
 def _foreign_tracer(pid: int) -> int:
-    tracers = (_tracer(pid, tid) for tid in procfs.threads(pid))
+    tracers = (procfs.tracer(pid, tid) for tid in procfs.threads(pid))
     return next((tracer for tracer in tracers if tracer not in {0, threading.get_native_id()}), 0)
 
 
@@ -200,13 +219,6 @@ class _Crew:
                 else:
                     asked += _interrupt([*sleepers, *runners])
         return asked
-
-
-def _tracer(pid: int, tid: int) -> int:
-    try:
-        return int(procfs.status_value(pid, tid, "TracerPid") or 0)
-    except OSError:
-        return 0
 
 
 def _interrupt(threads: Iterable[Thread]) -> list[Thread]:

@@ -75,3 +75,19 @@ def run_tracing(work: Callable[[], Answer]) -> Answer:
         raise error
     result: Answer = answer
     return result
+
+
+def run_apart(work: Callable[[], Answer]) -> Answer:
+    """Call ``work`` in a tracing thread that ends with it, and lets go what it still traces.
+
+    Returns or raises what ``work`` does; raises Refusal without a thread.
+    """
+    tracer = _Tracer()
+    try:
+        answer, error = tracer.call(work)
+    finally:
+        tracer.end()
+    if error is not None:
+        raise error
+    result: Answer = answer
+    return result
