@@ -99,6 +99,7 @@ class Builds:
         A debugger, a scanner or a library for backtraces maps other files to read them only.
         """
         found: list[File] = []
+        end = 0  # of the last library that was found
         fresh: dict[tuple[bytes, bytes, bytes], tuple[bytes, int]] = {}
         lines = maps.split(b"\n")
         code = _executable(lines)
@@ -113,6 +114,9 @@ class Builds:
                     continue
                 address = int(fields[0].partition(b"-")[0], 16)
                 key = (fields[3], fields[4], fields[5])
+                # the data of a small library begins in the file's first page, too: that is no second library
+                if address < end and found[-1].identity == key:
+                    continue
                 build = self._by_file.get(key)
                 if build is None:
                     tid = procfs.live_thread(pid)
@@ -123,6 +127,7 @@ class Builds:
                 build_id, size = build
                 if build_id and _has_code(code, address, size, key[:2]):
                     found.append(File(address, key, build_id))
+                    end = address + size
             # a process that runs another program by now has told lies: only what still holds is remembered
             if fresh and read_maps(pid) == maps:
                 self._by_file.update(fresh)

@@ -30,6 +30,7 @@ class State(enum.StrEnum):
 
     PATCHED = "patched"
     OUTDATED = "outdated"  # it holds live patches for the library, but not the fix
+    PARTLY = "partly-patched"  # it has loaded the library more than once, and one copy has the fix
     UNPATCHED = "unpatched"
     NO_LIVE_PATCH = (
         "no-live-patch"  # a build that is not on disk any more, and that no live patch is made for
@@ -81,7 +82,7 @@ class Row:
     def is_open(self) -> bool:
         """Whether only a dry run can tell why the fix is missing."""
         return (
-            self.state in {State.UNPATCHED, State.OUTDATED}
+            self.state in {State.UNPATCHED, State.OUTDATED, State.PARTLY}
             and self.fix is not None
             and self.fix.container is not None
         )
@@ -205,6 +206,8 @@ class Judge:
                 state, detail = (
                     self._stand(held, fix) if not holding.problem else (State.UNKNOWN, holding.problem)
                 )
+                if state is State.PATCHED and (copies := holding.copies_of(build)) > 1:
+                    state, detail = State.PARTLY, f"only one of {copies} copies has it"
             elif base_name(path) in names:
                 state, detail = self._without_fix(build, path)
             else:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,11 +31,19 @@ class Holding(NamedTuple):
     problem: str = ""  # why its records cannot be read
     libpulp: Libpulp | None = None
     livepatchable: tuple[tuple[str, str], ...] = ()  # those that its libpulp can patch, when asked for
+    copies: tuple[tuple[bytes, int], ...] = ()  # (build-id, number) of what is loaded more than once
 
     @property
     def is_disabled_by_user(self) -> bool:
         """Whether the process was started, or told later, not to take live patches; what it holds stays in use."""
         return self.libpulp is not None and self.libpulp.error_state == abi.DISABLED_BY_USER
+
+    def copies_of(self, build_id: bytes) -> int:
+        """Return how often the process has loaded a library, 1 where that is not known.
+
+        No engine patches several copies: a live patch is in one of them, and the others came later (dlmopen(3)).
+        """
+        return dict(self.copies).get(build_id, 1)
 
     @property
     def obstacle(self) -> str:
@@ -69,17 +78,24 @@ def applied(
             continue
         if not maps:
             continue
-        listed = builds.mapped(pid, maps) if libraries else {}
+        all_patches = (*patches, *seen.patches) if seen else patches
+        files = builds.files(pid, maps) if libraries or all_patches else []
+        listed = {file.build_id: file.path for file in files} if libraries else {}
         holdings.append(
             Holding(
                 pid=pid,
                 name=procfs.name(pid),
-                patches=(*patches, *seen.patches) if seen else patches,
+                patches=all_patches,
                 has_libpulp=seen is not None,
                 libraries=tuple((os.fsdecode(path), build.hex()) for build, path in listed.items()),
                 problem=problem or (seen.problem if seen else ""),
                 libpulp=seen.libpulp if seen else None,
                 livepatchable=seen.livepatchable if seen else (),
+                copies=tuple(
+                    (build_id, number)
+                    for build_id, number in Counter(file.build_id for file in files).items()
+                    if number > 1
+                ),
             )
         )
     return tuple(holdings), unseen

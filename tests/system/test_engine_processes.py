@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import shutil
 import subprocess
@@ -31,6 +32,7 @@ from tests.support.livepatches import (
 from tests.support.targets import (
     PROGRAMS,
     TEN_CALLS,
+    Slot,
     answers_library,
     caller,
     closure,
@@ -223,6 +225,39 @@ def test_the_same_build_mapped_twice(tmp_path: Path) -> None:
             assert target.answers(2) == (200, 200), "reported as patched with vulnerable code left"
         else:
             assert target.answers(2) == (100, 100)
+
+
+def test_a_copy_that_comes_later_is_not_called_patched() -> None:
+    """The program opens its library again after the live patch, in another namespace: that copy is as it was."""
+    library = answers_library(name="libcopied.so.0")
+    words = ("-DCALLS=CALL(answer_0)", f'-DWITH_OPEN="{library}"', f'-DSECOND="{library}"')
+    container = ten_functions(200, library=library)
+    with running(compiled("caller.c", *words, name="copier"), "late") as target:
+        pid = str(target.pid)
+        assert trigger(target, container).verdict == SUCCESS
+        assert ulp("check", "-p", pid, container).status == 0
+        target[Slot.STAGE] = 9
+        target.until(lambda: not target[Slot.STAGE], "the second copy")
+        assert target.answers(2) == (200, 100)
+
+        checked = ulp("check", "-p", pid, container)
+        assert checked.status == 3
+        assert (
+            "PARTLY APPLIED answers_livepatch200.so, only in one of 2 copies of libcopied" in checked.stdout
+        )
+        (finding,) = json.loads(ulp("check", "--json", container).stdout)["findings"]
+        assert (finding["applied"], finding["partly"], finding["copies"]) == (False, True, 2)
+        assert "only in one of 2 copies of the library" in ulp("patches", "-p", pid).stdout
+        status = ulp("status", "-p", pid, container)
+        assert status.status == 1
+        assert "partly-patched" in status.stdout and "is loaded 2 times in the process" in status.stdout
+        said = trigger(target, container)
+        assert said.verdict == ("ERROR", "loaded-twice")
+        assert target.answers(2) == (200, 100)
+
+        assert ulp("trigger", "--revert", "-p", pid, container).status == 0
+        assert target.answers(2) == (100, 100)
+        assert ulp("check", "-p", pid, container).status == 1
 
 
 def test_opened_rtld_local() -> None:

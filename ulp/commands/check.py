@@ -7,7 +7,7 @@ everything run the fixed functions? No process is stopped for it.
 Exit status:
   0   it is applied in all of them
   1   it is missing in all of them
-  3   it is missing in some of them
+  3   it is missing in some of them, or in one of several copies of the library that a process has loaded
   2   none of them uses that build of the library
   77  it is applied in all that could be looked at, but some could not be
 
@@ -50,7 +50,9 @@ class Finding:
     pid: int
     name: str
     container: Container
-    applied: bool | None
+    applied: bool | None  # in every copy of the library that it has loaded
+    copies: int = 1  # of the library in the process
+    partly: bool = False  # whether only one of them has it
     others: tuple[
         str, ...
     ]  # other live patches for the same build that the process holds, by their containers
@@ -64,6 +66,8 @@ class Finding:
             return f"does not use {self.container.target_name} of build {self.container.build_id.hex()}"
         if self.applied:
             return name
+        if self.partly:
+            return f"{name}, only in one of {self.copies} copies of {self.container.target_name} that it has loaded"
         held = ", ".join(map(os.path.basename, self.others))
         return f"{name}, it holds {held}" if held else f"{name}: {self.problem}" if self.problem else name
 
@@ -102,7 +106,8 @@ def run(options: argparse.Namespace) -> int:
         _print_lines(options, containers, findings, unseen)
     answers = {finding.applied for finding in findings}
     if False in answers:
-        return ExitStatus.PARTLY if True in answers else ExitStatus.FAILED
+        some = True in answers or any(finding.partly for finding in findings)
+        return ExitStatus.PARTLY if some else ExitStatus.FAILED
     if True not in answers:
         return ExitStatus.NOTHING_MATCHED
     return ExitStatus.NOT_PERMITTED if unseen and not options.process else ExitStatus.OK
@@ -110,15 +115,19 @@ def run(options: argparse.Namespace) -> int:
 
 def find(holding: Holding, container: Container) -> Finding:
     """Say whether the process has the live patch."""
-    applied: bool | None = any(patch.patch_id == container.patch_id for patch in holding.patches)
+    held = any(patch.patch_id == container.patch_id for patch in holding.patches)
+    copies = holding.copies_of(container.build_id)
+    applied: bool | None = held and copies == 1
     same_build = [patch for patch in holding.patches if patch.build_id == container.build_id]
-    if not (applied or same_build or container.build_id.hex() in {build for _, build in holding.libraries}):
+    if not (held or same_build or container.build_id.hex() in {build for _, build in holding.libraries}):
         applied = None
     return Finding(
         pid=holding.pid,
         name=holding.name,
         container=container,
         applied=applied,
+        copies=copies,
+        partly=held and not applied,
         others=tuple(patch.container for patch in same_build if patch.patch_id != container.patch_id),
         problem="" if applied else holding.problem,
     )
@@ -133,10 +142,12 @@ def _print_lines(
 ) -> None:
     ink = paint(options.color)
     words = {True: ink.good("APPLIED"), False: ink.bad("NOT APPLIED"), None: ink.warn("SKIPPED")}
+    partly = ink.bad("PARTLY APPLIED")
     for finding in findings:
         if options.verbose or options.process or not finding.applied:
             head = f"  {sanitize(finding.name)} (pid: {finding.pid})"
-            print(f"{head}: {words[finding.applied]} {sanitize(finding.sentence)}")
+            word = partly if finding.partly else words[finding.applied]
+            print(f"{head}: {word} {sanitize(finding.sentence)}")
     if unseen:
         print(f"ulp: {report.unseen(unseen)}.")
     for container in containers:
@@ -164,6 +175,8 @@ def _print_json(findings: Sequence[Finding], unseen: int) -> None:
                     "target": finding.container.target_name,
                     "build_id": finding.container.build_id.hex(),
                     "applied": finding.applied,
+                    "partly": finding.partly,
+                    "copies": finding.copies,
                     "others": list(finding.others),
                     "problem": finding.problem,
                 }

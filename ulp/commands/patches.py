@@ -118,6 +118,8 @@ def lines(holding: Holding, *, build_ids: bool, verbose: bool, ink: Paint) -> It
             yield f"      livepatch: {sanitize(os.path.basename(patch.container))}{loaded}"
             if patch.labels:  # the blank at the end is libpulp's
                 yield f"        bug labels: {''.join(f'{sanitize(label)} ' for label in patch.labels)}"
+            if (copies := holding.copies_of(patch.build_id)) > 1:
+                yield f"        {ink.bad(f'only in one of {copies} copies of the library')}"
             if verbose:
                 yield f"        patch id: {patch.patch_id.hex()}"
                 yield f"        functions: {sanitize(', '.join(patch.functions))}"
@@ -146,7 +148,10 @@ def _print_json(holdings: Sequence[Holding], unseen: int) -> None:
                     "libpulp": _libpulp_row(holding.libpulp),
                     "status": _status(holding),
                     "obstacle": holding.obstacle,
-                    "patches": [patch_row(patch) for patch in holding.patches],
+                    "patches": [
+                        {**patch_row(patch), "copies": holding.copies_of(patch.build_id)}
+                        for patch in holding.patches
+                    ],
                     "libraries": [
                         {"path": path, "build_id": build_id} for path, build_id in holding.libraries
                     ],

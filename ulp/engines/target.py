@@ -30,7 +30,8 @@ def find_target(process: Process, container: Container, linked: Sequence[Object]
     )
     if len(found) > 1:
         raise Refusal(
-            Reason.LOADED_TWICE, f"{container.target_name} is loaded {len(found)} times in the process"
+            Reason.LOADED_TWICE,
+            f"{container.target_name} is loaded {len(found)} times in the process: a live patch would reach one copy",
         )
     if found:
         return next(iter(found.values()))

@@ -7,7 +7,8 @@
  *   busy          a thread that is inside held() as long as HOLD is set (needs WITH_HELD)
  *   WITH_OPEN     the functions are looked up in the library of that path, opened RTLD_LOCAL; when STAGE becomes 7,
  *                 that is closed, when it becomes 8, opened again
- *   SECOND        path of another copy of it, whose answer_0 is called as well
+ *   SECOND        path of another copy of it, whose answer_0 is called as well; with the word late, a copy in a
+ *                 namespace of its own, from when STAGE becomes 9 on
  */
 #include "board.h"
 #ifdef WITH_OPEN
@@ -80,7 +81,11 @@ static void *loop(void *unused) {
         CALLS
 #undef CALL
 #ifdef SECOND
-        SET(n, second());
+        if (GET(STAGE) == 9) {
+            second = (long (*)(void))dlsym(dlmopen(LM_ID_NEWLM, SECOND, RTLD_NOW), "answer_0");
+            SET(STAGE, 0);
+        }
+        if (second) SET(n, second());
 #endif
         ADD(ROUNDS, 1);
         if (pause) nap(pause);
@@ -101,7 +106,7 @@ int main(int count, char **words) {
 #ifdef WITH_OPEN
     open_library();
 #ifdef SECOND
-    second = (long (*)(void))dlsym(dlopen(SECOND, RTLD_NOW | RTLD_LOCAL), "answer_0");
+    if (!is_given("late")) second = (long (*)(void))dlsym(dlopen(SECOND, RTLD_NOW | RTLD_LOCAL), "answer_0");
 #endif
 #endif
     for (long i = option("sleepers", 0); i > 0; i--) {
