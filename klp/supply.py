@@ -70,13 +70,6 @@ def read_supply(
         return Supply(problems=(f"what is installed and available cannot be read: {problem}",))
 
 
-def today() -> datetime.date:
-    """Return the day that ends of support are compared with."""
-    import datetime
-
-    return datetime.datetime.now(datetime.UTC).date()
-
-
 def _read(
     installed: Sequence[InstalledPackage], names: Sequence[str], patterns: Sequence[str], root: str
 ) -> Supply:

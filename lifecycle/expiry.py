@@ -11,6 +11,7 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from host import clock
 from host.errors import ExitStatus
 from lifecycle.data import Data, read_data
 from lifecycle.ends import End
@@ -79,7 +80,7 @@ class Calendar:
         products = read_products(root)
         self._data: Data = read_data((product.name for product in products), root=root)
         self.packages = Packages(root, release=release(products))
-        self.today = datetime.datetime.now(datetime.UTC).date()
+        self.today = clock.today()
         self._products = products_of_repositories(self.packages)
 
     @property

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from host import clock
 from host.errors import Error, NoInputError
 from zypp_plugin.overview import Finding, Overview, Processes, Standing, Support
 
@@ -220,7 +221,7 @@ def _support() -> tuple[tuple[Support, ...], list[Finding]]:
     from lifecycle.products import read_products
     from lifecycle.support import package_support
 
-    today = datetime.datetime.now(datetime.UTC).date()
+    today = clock.today()
     try:
         products = read_products("/")
         data = read_data((product.name for product in products), root="/")

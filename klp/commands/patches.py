@@ -20,6 +20,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+from host.clock import today
 from host.errors import ExitStatus
 from host.terminal import sanitize
 from klp import sysfs
@@ -27,7 +28,7 @@ from klp.loaded import LoadedModule, unused_modules
 from klp.model import KernelPatch, read_patches
 from klp.output import add_common, remark
 from klp.package import LivePatchPackage, find_packages
-from klp.supply import Supply, read_supply, today
+from klp.supply import Supply, read_supply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

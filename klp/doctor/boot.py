@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from host.clock import today
 from host.errors import Error
 from klp.doctor.findings import Finding, Mood, Topic
 from klp.doctor.situation import Situation
 from klp.initrd import file_names, find_initrds
 from klp.kernel import MODULE_FOLDERS, module_name
-from klp.supply import today
 
 _WANTED = (
     "run/reboot-needed"  # zypp-boot-plugin and libzypp leave it; it may say reboot, kexec or soft-reboot

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from host.clock import today
 from klp.doctor.findings import Finding, Mood, Topic
 from klp.doctor.situation import Situation
-from klp.supply import today
 
 
 def package(situation: Situation) -> Iterator[Finding]:

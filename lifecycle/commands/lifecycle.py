@@ -25,6 +25,7 @@ import argparse
 import datetime
 import sys
 
+from host import clock
 from host.errors import BadDataError, ExitStatus, UsageError
 from host.terminal import sanitize
 from lifecycle.data import read_data
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> ExitStatus:
     """Print the report."""
-    now = datetime.datetime.now(datetime.UTC)
+    now = clock.now()
     today = now.date()
     until = _until(options, today)
     saved = load(options.diff) if options.diff else SavedReport()

@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import datetime
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import zypp_root
+from tests.support import dated, zypp_root
+from tests.support.dated import TODAY
 from tests.support.documentation import contradictions
 from tests.support.kernel_tree import write_module, write_patch
-from tests.support.klp import NAME, RELEASE, klp
+from tests.support.klp import NAME, RELEASE
 from tests.support.rpms import Spec
 from tests.support.zypp_root import ZyppRoot
 
-TODAY = datetime.datetime.now(datetime.UTC).date()
 DATA = "usr/share/lifecycle/data/SLES.lifecycle"
 PRODUCT = "<product><name>SLES</name><version>15.6</version></product>"
 
@@ -28,6 +29,11 @@ def day(days: int) -> str:
 
 def spec(version: int, **more: Any) -> Spec:
     return Spec(name=NAME, version=str(version), release="150600.2.1", **more)
+
+
+def lifecycle(system: ZyppRoot, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*dated.command("klp.cli"), "lifecycle", *arguments, "--root", str(system.root)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,7 @@ def system(made: ZyppRoot) -> ZyppRoot:
 
 
 def test_until_when_the_running_live_patch_is_maintained(system: ZyppRoot) -> None:
-    done = klp("lifecycle", root=system.root)
+    done = lifecycle(system)
     assert done.stdout == (
         f"livepatch_2_150600_2_1: maintained until {day(100)}, 100 days are left\n"
         f"    package: {NAME} 2-150600.2.1\n"
@@ -73,7 +79,7 @@ def test_until_when_the_running_live_patch_is_maintained(system: ZyppRoot) -> No
 )
 def test_the_exit_status_answers(system: ZyppRoot, days: int | None, status: int, words: str) -> None:
     system.write(DATA, "" if days is None else f"{NAME},2-*,{day(days)}\n{NAME},4-*,{day(900)}\n")
-    done = klp("lifecycle", root=system.root)
+    done = lifecycle(system)
     assert words in done.stdout
     assert (done.returncode, done.stderr) == (status, "")
     if days is not None:
@@ -82,9 +88,9 @@ def test_the_exit_status_answers(system: ZyppRoot, days: int | None, status: int
 
 def test_the_threshold_is_configured(system: ZyppRoot) -> None:
     system.write("etc/zypp-livepatch.conf", "[lifecycle]\nwarn-days = 200\n")
-    assert klp("lifecycle", root=system.root).returncode == 1
+    assert lifecycle(system).returncode == 1
     system.write("etc/zypp-livepatch.conf", "[lifecycle]\nwarn-days = many\n")
-    done = klp("lifecycle", root=system.root)
+    done = lifecycle(system)
     assert (done.returncode, done.stdout) == (78, "")
     assert "[lifecycle] warn-days is 'many', but it takes a whole number from 0 to 3650" in done.stderr
 
@@ -96,7 +102,7 @@ def test_what_is_installed_is_told_apart_from_what_runs(tmp_path: Path) -> None:
     system.write("etc/products.d/SLES.prod", PRODUCT)
     system.write(DATA, f"{NAME},2-*,{day(5)}\n{NAME},*,{day(200)}\n{NAME},2-*,{day(5)}\n")
     write_patch(system.root, "livepatch_2_150600_2_1")
-    done = klp("lifecycle", root=system.root)
+    done = lifecycle(system)
     assert done.stdout == (
         f"livepatch_2_150600_2_1: maintained until {day(5)}, 5 days are left, not more than the 30 of the warning\n"
         f"    package: {NAME} 2-150600.2.1\n"
@@ -108,25 +114,25 @@ def test_what_is_installed_is_told_apart_from_what_runs(tmp_path: Path) -> None:
 
 def test_a_kernel_without_live_patch(tmp_path: Path) -> None:
     system = zypp_root.make(tmp_path)
-    done = klp("lifecycle", root=system.root)
+    done = lifecycle(system)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "klp: the kernel runs no live patch\n")
 
 
 def test_what_cannot_be_read_is_told(system: ZyppRoot) -> None:
     system.write(DATA, f"{NAME},*,2026-13-01\n")
-    done = klp("lifecycle", root=system.root)
+    done = lifecycle(system)
     assert done.returncode == 2
     assert f"{DATA}:1: '2026-13-01' is no date: write YYYY-MM-DD" in done.stderr
     system.write(DATA, "/(a+)+$/,*,2030-01-01\n")
     (system.root / "etc/products.d/bad.prod").write_text("<product")
-    done = klp("lifecycle", root=system.root)
+    done = lifecycle(system)
     (system.root / "etc/products.d/bad.prod").unlink()
     assert (done.returncode, done.stdout) == (65, "")
     assert "bad.prod is not an XML file" in done.stderr
 
 
 def test_for_programs(system: ZyppRoot) -> None:
-    document = json.loads(klp("lifecycle", "--json", root=system.root).stdout)
+    document = json.loads(lifecycle(system, "--json").stdout)
     assert document["standing"] == "covered"
     [patch] = document["live_patches"]
     assert (patch["patch"], patch["end"], patch["days"]) == ("livepatch_2_150600_2_1", day(100), 100)

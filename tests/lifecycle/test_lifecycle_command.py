@@ -7,7 +7,6 @@ import datetime
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,14 @@ import pytest
 
 from lifecycle.installed import owners
 from tests.lifecycle.test_products import MODULE, SLES
-from tests.support import zypp_root
+from tests.support import dated, zypp_root
+from tests.support.dated import TODAY
 from tests.support.documentation import contradictions
 from tests.support.rpms import Spec
 from tests.support.zypp_root import ZyppRoot
 
-PROGRAM = Path(sys.executable).with_name("zypper-lifecycle")
 LIVEPATCH = "kernel-livepatch-6_4_0-150600_9-default"
 LIBRARY = "glibc-livepatches"
-TODAY = datetime.datetime.now(datetime.UTC).date()
 SOON = TODAY + datetime.timedelta(days=30)
 LATER = TODAY + datetime.timedelta(days=300)
 SUSE = "Vendor: SUSE LLC <https://www.suse.com/>"
@@ -63,7 +61,7 @@ absent,*,{SOON}
 
 
 def lifecycle(system: ZyppRoot, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [str(PROGRAM), "--root", str(system.root), *arguments]
+    command = [*dated.command("lifecycle.cli"), "--root", str(system.root), *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=60, check=False, env=os.environ | environment
     )
@@ -238,12 +236,11 @@ def test_what_was_saved_is_not_reported_again(system: ZyppRoot, tmp_path: Path) 
     file = str(tmp_path / "status.xml")
     first = lifecycle(system, "--diff", file, "--save", file)
     assert (first.returncode, first.stdout) == (0, lifecycle(system).stdout)
-    date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d ")
     again = lifecycle(system, "--diff", file)
     assert again.returncode == 1
     heading, _, rest = again.stdout.partition("\n")
-    assert heading.startswith(f"Reporting changes since {date}")
-    since = heading.removeprefix("Reporting changes ")
+    since = f"since {dated.NOW:%Y-%m-%d %H:%M:%S} +0000"
+    assert heading == f"Reporting changes {since}"
     assert rest == (
         f"\nNo products changed {since}.\n"
         f"\nNo packages with end of support different from product changed {since}.\n\n"
