@@ -37,16 +37,20 @@ def check_transition(root: str) -> None:
         )
 
 
-def check_loading(root: str, *, is_transactional: bool) -> str:
-    """Return a note about when the older live patch is loaded; raises Error if never."""
-    when, problem = sysconfig.read_livepatching(root=root).when(VARIABLE)
+def check_loading(root: str, *, is_transactional: bool, snapshot: str = "") -> str:
+    """Return a note about when the older live patch is loaded; raises Error if never.
+
+    ``snapshot``: the one that is changed, where the package's script runs.
+    """
+    when, problem = sysconfig.read_livepatching(root=snapshot or root).when(VARIABLE)
+    place = f"{snapshot}/{sysconfig.LIVEPATCHING}"
     if when is When.NEVER:
         raise Error(
-            f"{VARIABLE}=never in /{sysconfig.LIVEPATCHING}: the older live patch would be installed, but not loaded",
+            f"{VARIABLE}=never in {place}: the older live patch would be installed, but not loaded",
             hint="set it to auto, and run the command again",
         )
     if is_transactional and when is When.ALWAYS:
-        return f"{VARIABLE}=always in /{sysconfig.LIVEPATCHING}: the older live patch is loaded at once"
+        return f"{VARIABLE}=always in {place}: the older live patch is loaded at once"
     return problem
 
 
@@ -105,7 +109,7 @@ class Judge:
     def look(self, finished: zypper.Finished) -> Outcome:
         """Return how things are now that the command has ended."""
         if self.is_transactional:
-            return self._of_snapshot(finished)
+            return self._with_fields(next_boot(self.command, finished, [self.move], now=self._kernel()))
         target = self.move.target
         versions = rpmdb.installed([target.name], root=self.root)
         there = next((each for each in versions if each.evr == target.edition), None)
@@ -155,12 +159,6 @@ class Judge:
                 sentence=f"{older.name} is in effect, {self.before.patch.name} is out of use.",
             )
         )
-
-    def _of_snapshot(self, finished: zypper.Finished) -> Outcome:
-        if not finished.good:
-            return self._with_fields(unchanged(self.command, finished, now=self._kernel()))
-        label = self.move.target.label
-        return self._with_fields(next_boot(label, until_then=self._kernel()))
 
     def _incomplete(self, finished: zypper.Finished, now: str, *, hint: str = "") -> Outcome:
         return self._with_fields(incomplete(self.command, finished, now=now, hint=hint))

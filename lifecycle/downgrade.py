@@ -65,23 +65,24 @@ class Plan:
     unpacked: int  # bytes of the new packages, which lie beside the old ones for a while
 
 
-def read_packages(root: str) -> Packages:
-    """Return the packages of a system; a product file that cannot be read only costs names of repositories.
+def read_packages(root: str, *, snapshot: str = "") -> Packages:
+    """Return the packages of a system, or of its snapshot that is to be changed.
 
-    Raises host.rpmdb.DatabaseError.
+    A product file that cannot be read only costs names of repositories. Raises host.rpmdb.DatabaseError.
     """
     try:
-        version = release(read_products(root))
+        version = release(read_products(snapshot or root))
     except BadDataError:
         version = ""
-    return Packages(root, release=version)
+    return Packages(root, release=version, snapshot=snapshot)
 
 
 def installed_package(packages: Packages, name: str) -> InstalledPackage:
     """Return an installed package, the newest of several versions; raises NoInputError."""
     found = next((each for each in packages.installed if each.name == name), None)
     if found is None:
-        raise NoInputError(f"{name} is not installed")
+        where = f" in {packages.snapshot}, which is to be changed" if packages.snapshot else ""
+        raise NoInputError(f"{name} is not installed{where}")
     return found
 
 
@@ -99,6 +100,12 @@ def choose(packages: Packages, package: InstalledPackage, *, below: str, to: str
             raise _nothing_older(packages, package.name, below, older)
     else:
         target = _named(packages, package, offers, older, below=below, to=to)
+    if target.edition == package.evr and packages.snapshot:
+        raise Error(
+            f"{target.label} is in {packages.snapshot} already, and counts from the next boot on",
+            hint="'transactional-update reboot' boots in the way that is configured",
+            status=ExitStatus.NOTHING_MATCHED,
+        )
     if target.edition == package.evr:
         raise Error(
             f"{target.label} is installed already",
@@ -245,11 +252,11 @@ def _check_locks(packages: Packages, package: InstalledPackage, target: Offer) -
     ]
     if target.lock is not None:
         locks.append((target.label, target.lock))
+    hint = "'zypper locks' shows the locks, 'zypper removelock' takes one away"
+    if packages.snapshot:
+        hint = "'transactional-update --continue run zypper removelock NAME' takes one away there"
     for label, lock in locks:
-        raise Error(
-            f"{label} is locked, by line {lock.line} of {packages.config.locks}",
-            hint="'zypper locks' shows the locks, 'zypper removelock' takes one away",
-        )
+        raise Error(f"{label} is locked, by line {lock.line} of {packages.config.locks}", hint=hint)
 
 
 def _steps(transaction: solv.Transaction) -> Iterable[Step]:

@@ -13,11 +13,15 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from host import transactional, zypper
+from host import rpmdb, transactional, zypper
 from host.errors import Error, ExitStatus, NotPermittedError, UsageError
 from host.terminal import paint, sanitize, terminal_width, wrap
-from lifecycle.downgrade import Plan, Step
+from lifecycle.downgrade import Move, Plan, Step
+
+if TYPE_CHECKING:
+    from lifecycle.packages import Packages
 
 _COLUMN = 10  # of what is said behind a word
 _WIDTH = 100
@@ -58,6 +62,7 @@ class Journey:
     checked: Sequence[str] = ()  # what is in order
     problems: Sequence[str] = ()  # what could not be read
     is_transactional: bool = False
+    snapshot: str = ""  # the one that is continued, where that is not the running system
     first: Sequence[tuple[str, ...]] = ()  # commands that have to be run before zypper's
 
     @property
@@ -142,11 +147,41 @@ def incomplete(
     )
 
 
-def next_boot(label: str, *, until_then: str) -> Outcome:
-    """Return what is to be told of a transactional system; ``until_then`` is how things are now."""
+def continued(packages: Packages, names: Sequence[str]) -> list[str]:
+    """Say where the snapshot that is changed has other versions of packages than the running system."""
+    if not packages.snapshot:
+        return []
+    running = rpmdb.installed(names)
+    notes = []
+    for name in names:
+        here = " and ".join(each.evr for each in running if each.name == name) or "none"
+        there = " and ".join(each.evr for each in packages.installed if each.name == name) or "none"
+        if here != there:
+            notes.append(
+                f"{packages.snapshot}, which is continued, has {name} {there}; the running system has {here}"
+            )
+    return notes
+
+
+def next_boot(
+    command: Sequence[str], finished: zypper.Finished, moves: Sequence[Move], *, now: str
+) -> Outcome:
+    """Return what is to be told of a transactional system; ``now`` is how things are until the next boot."""
+    if not finished.good:
+        return unchanged(command, finished, now=now)
+    base = transactional.next_base()
+    labels = " and ".join(move.target.label for move in moves)
+    if not base.problem:
+        there = {
+            (each.name, each.evr)
+            for each in rpmdb.installed([move.target.name for move in moves], root=base.snapshot or "/")
+        }
+        if not all((move.target.name, move.target.edition) in there for move in moves):
+            found = " and ".join(f"{name}-{evr}" for name, evr in sorted(there)) or "none of the packages"
+            return incomplete(command, finished, now=f"{found} will be there after the next boot, and {now}")
     return Outcome(
         state=State.REBOOT,
-        sentence=f"{label} is in the new snapshot and counts from the next boot on; until then {until_then}.",
+        sentence=f"{labels} is in the new snapshot and counts from the next boot on; until then {now}.",
         hint="'transactional-update reboot' boots in the way that is configured.",
     )
 
@@ -179,7 +214,8 @@ def _shown(journey: Journey) -> Iterator[str]:
     yield from (f"  {sanitize(shlex.join(command))}" for command in (*journey.first, journey.command))
     if journey.is_transactional:
         yield ""
-        yield from wrap("This changes a snapshot: it counts from the next boot on.", width)
+        what = f"continues {journey.snapshot}" if journey.snapshot else "changes a snapshot"
+        yield from wrap(f"This {what}: it counts from the next boot on.", width)
     yield ""
 
 
@@ -244,6 +280,7 @@ def _write_json(
             "download": plan.download,
             "unpacked": plan.unpacked,
             "transactional": journey.is_transactional,
+            "snapshot": journey.snapshot or None,
             "first": list(map(list, journey.first)),
             "command": list(journey.command),
             "command_status": status,

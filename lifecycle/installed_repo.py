@@ -29,15 +29,16 @@ _PROGRAMS = "bin/"
 _LESS, _GREATER, _EQUAL = 2, 4, 8  # RPMSENSE_* of rpm's rpmds.h
 
 
-def add_installed(pool: solv.Pool, *, cache: Path, root: str) -> solv.Repo:
-    """Add what is installed under ``root`` to the pool, as its installed repository.
+def add_installed(pool: solv.Pool, *, cache: Path | None, root: str) -> solv.Repo:
+    """Add what is installed under ``root`` to the pool, as its installed repository; None: without a cache.
 
     Raises host.rpmdb.DatabaseError.
     """
     import solv
 
     repo = pool.add_repo(SYSTEM)
-    read_cache(repo, cache)
+    if cache is not None:
+        read_cache(repo, cache)
     with opened(root) as database:
         numbers = _numbers(database)
         known: set[int] = set()

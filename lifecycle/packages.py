@@ -48,20 +48,25 @@ class Packages:
     ``problems`` are sentences about what is missing from the picture; more come while questions are answered.
     """
 
-    def __init__(self, root: str = "/", *, release: str = "") -> None:
+    def __init__(self, root: str = "/", *, release: str = "", snapshot: str = "") -> None:
         """Read the system under ``root``, whose base product has the version ``release``.
 
-        Raises host.rpmdb.DatabaseError.
+        ``snapshot``: read that snapshot of the system, which shares the caches of repositories with it. Raises
+        host.rpmdb.DatabaseError.
         """
         import solv
 
         self.problems: list[str] = []
-        self.config = read_zypp_config(root)
+        self.snapshot = snapshot
+        self.config = read_zypp_config(snapshot or root, caches=root)
         self.repositories = read_repositories(self.config, release=release)
         self.pool = solv.Pool()
         self.pool.setdisttype(solv.Pool.DISTTYPE_RPM)
         self.pool.setarch(self.config.architecture)
-        add_installed(self.pool, cache=self.config.solv_caches / SYSTEM / "solv", root=root)
+        # zypp's cache of what is installed is about the last root that zypper worked on: numbers of headers mean
+        # something else in each snapshot
+        cache = None if snapshot else self.config.solv_caches / SYSTEM / "solv"
+        add_installed(self.pool, cache=cache, root=snapshot or root)
         self._by_alias: dict[str, Repository] = {}
         for repository in self.repositories:
             if repository.enabled:

@@ -36,23 +36,28 @@ class ZyppConfig:
     multiversion: tuple[str, ...]  # names, or provides:CAPABILITY, of packages that stay beside newer ones
 
 
-def read_zypp_config(root: str | os.PathLike[str] = "/") -> ZyppConfig:
-    """Read the configuration under a root; never raises for what stands in it."""
+def read_zypp_config(
+    root: str | os.PathLike[str] = "/", *, caches: str | os.PathLike[str] = ""
+) -> ZyppConfig:
+    """Read the configuration under a root; never raises for what stands in it.
+
+    ``caches`` is the root that the caches lie under, where that is another one.
+    """
     main: dict[str, str] = {}
     for path in files("zypp/zypp.conf", root=os.fspath(root)):
         main.update(read_ini(path).get("main", {}))
-    top = Path(root)
+    top, cache_top = Path(root), Path(caches or root)
 
-    def place(key: str, default: Path) -> Path:
+    def place(key: str, default: Path, top: Path = top) -> Path:
         path = main.get(key, "")
         return top / path.lstrip("/") if path.startswith("/") else default
 
-    cache = place("cachedir", top / "var/cache/zypp")
+    cache = place("cachedir", cache_top / "var/cache/zypp", cache_top)
     settings = place("configdir", top / "etc/zypp")
     return ZyppConfig(
-        solv_caches=place("solvfilesdir", cache / "solv"),
-        metadata=place("metadatadir", cache / "raw"),
-        packages=place("packagesdir", cache / "packages"),
+        solv_caches=place("solvfilesdir", cache / "solv", cache_top),
+        metadata=place("metadatadir", cache / "raw", cache_top),
+        packages=place("packagesdir", cache / "packages", cache_top),
         repositories=place("reposdir", settings / "repos.d"),
         locks=place("locksfile.path", settings / "locks"),
         vendors=place("vendordir", settings / "vendors.d"),

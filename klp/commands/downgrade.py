@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitStatus:
     """Go back."""
     from host import config
-    from host.transactional import is_transactional
+    from host.transactional import Base, is_transactional, next_base
     from klp import downgrade
     from klp.health import read_health
     from lifecycle import guide
@@ -60,6 +60,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
     root = options.root
     patience = config.load(root=root).transition
     transactional = is_transactional(root)
+    base = next_base(root) if transactional else Base()
     downgrade.check_transition(root)
     running = downgrade.running_package(root)
     health = read_health(root)
@@ -69,8 +70,10 @@ def run(options: argparse.Namespace) -> ExitStatus:
             hint="reboot is the safe way; --ignore-kernel-trouble goes on if you know what that was",
         )
     notes = [health.sentence] if not health.is_fine else []
-    notes += filter(None, [downgrade.check_loading(root, is_transactional=transactional)])
-    packages = read_packages(root)
+    notes += filter(
+        None, [downgrade.check_loading(root, is_transactional=transactional, snapshot=base.snapshot)]
+    )
+    packages = read_packages(root, snapshot=base.snapshot)
     package = installed_package(packages, running.name)
     if running.is_initial and options.to is None:
         raise Error(
@@ -84,10 +87,15 @@ def run(options: argparse.Namespace) -> ExitStatus:
         document="klp-downgrade",
         subject=f"The kernel runs {running.patch.name}, version {running.edition} of its live patch",
         plan=made,
-        notes=[*notes, *_notes(running, made)],
+        notes=[
+            *notes,
+            *guide.continued(packages, [running.name]),
+            *_notes(running, made, snapshot=base.snapshot),
+        ],
         checked=_checked(health.problem),
-        problems=[*packages.problems, *filter(None, [health.problem])],
+        problems=[*packages.problems, *filter(None, [health.problem, base.problem])],
         is_transactional=transactional,
+        snapshot=base.snapshot,
         first=() if transactional else downgrade.unload_first(move, root),
     )
     remark(journey.problems)
@@ -102,10 +110,10 @@ def run(options: argparse.Namespace) -> ExitStatus:
     return guide.travel(journey, options, look=judge.look)
 
 
-def _notes(running: Running, made: Plan) -> list[str]:
+def _notes(running: Running, made: Plan, *, snapshot: str) -> list[str]:
     [move] = made.moves
     notes = []
-    if move.package.evr != running.edition:
+    if move.package.evr != running.edition and not snapshot:
         notes.append(f"installed is {move.package.evr}, which the kernel does not run")
     if move.target.edition.startswith("1-"):
         notes.append(f"{move.target.edition} is the initial live patch, which fixes nothing")

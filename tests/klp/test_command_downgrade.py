@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """klp downgrade --dry-run on saved trees: what would be done, and what is refused.
 
-What is really done is in tests/system: test_zypper_downgrade.py (real zypper), test_klp_downgrade.py (a real kernel).
+What is really done is in tests/system: test_zypper_downgrade_kernel.py (real zypper), test_klp_downgrade.py (kernel).
 """
 
 from __future__ import annotations

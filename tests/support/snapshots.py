@@ -2,7 +2,8 @@
 """A transactional system: a read-only root on real btrfs, snapshots by real snapper, updates as tukit makes them.
 
 The root is a snapshot on a loop device. Its /usr is laid over the machine's, so that programs run; what packages
-bring goes into the snapshot alone. transactional-update's own part is re-enacted: what it sets, what it calls.
+bring goes into the snapshot alone. transactional-update itself is in none of Debian's packages; its part is
+re-enacted: what it sets, what it calls, and which snapshot the next boot starts.
 """
 
 from __future__ import annotations
@@ -19,6 +20,34 @@ from tests.support.sandbox import PROJECT, Finished, Sandbox, sandbox
 
 TUKIT = "/usr/lib/tukit/plugins/zypp-livepatch"
 
+# What transactional-update 6 does for "--continue pkg": goes on from the default snapshot, lets zypper change a copy
+# of it with what the running system has mounted, and makes that the default, or drops it.
+_TRANSACTIONAL_UPDATE = r"""#!/bin/sh
+set -eu
+test -z "${TRANSACTIONAL_UPDATE:-}" || { echo "nested" >&2; exit 1; }
+test "$1 $2 $3" = "--non-interactive --continue pkg"
+shift 3
+base=$(btrfs subvolume get-default / | sed 's|.*/[.]snapshots/\(.*\)/snapshot|\1|')
+words="--cleanup-algorithm number --print-number"
+number=$(snapper --no-dbus --config root create --from "$base" --read-write $words --description update)
+root=/.snapshots/$number/snapshot
+status=0
+TRANSACTIONAL_UPDATE=true TRANSACTIONAL_UPDATE_ROOT=$root unshare --mount sh -eu -c '
+    cd $TRANSACTIONAL_UPDATE_ROOT
+    mount -t overlay overlay -o "lowerdir=/usr,upperdir=$PWD/usr,workdir=$PWD/.work" usr
+    for each in proc dev sys; do mount --rbind /$each $each; done
+    for each in var srv; do mount --rbind /$each $each; done
+    mount -t tmpfs run run
+    cd /
+    exec zypper --non-interactive -R $TRANSACTIONAL_UPDATE_ROOT "$@"' zypper "$@" || status=$?
+case $status in
+0|102|103|106) ;;
+*) snapper --no-dbus --config root delete "$number"; exit 1;;
+esac
+btrfs property set -ts "$root" ro true
+btrfs subvolume set-default "$root"
+"""
+
 # as the sandbox's, with other file systems; the loop device goes with the last mount
 _SET_UP = r"""
 set -eu
@@ -34,6 +63,8 @@ device=$(findmnt --noheadings --output SOURCE "$base/top")
 for each in @ @/.snapshots @/var; do btrfs subvolume create "$base/top/$each" >/dev/null; done
 mkdir "$base/top/@/.snapshots/1"
 btrfs subvolume create "$base/top/@/.snapshots/1/snapshot" >/dev/null
+echo '<snapshot><type>single</type><num>1</num><date>2026-01-01 00:00:00</date></snapshot>' \
+    > "$base/top/@/.snapshots/1/info.xml"
 umount "$base/top"
 mount -t btrfs -o loop,subvol=@/.snapshots/1/snapshot "$base/disk" "$base/root"
 device=$(findmnt --noheadings --output SOURCE "$base/root" | sed 's/\[.*//')
@@ -58,8 +89,6 @@ mkdir -p usr/lib/tukit/plugins var/cache var/lib var/log etc/snapper/configs etc
 echo '%_dbpath /usr/lib/sysimage/rpm' > etc/rpm/macros.zz-sandbox
 printf 'SUBVOLUME="/"\nFSTYPE="btrfs"\n' > etc/snapper/configs/root
 echo 'SNAPPER_CONFIGS="root"' > etc/default/snapper
-printf '#!/bin/sh\n' > usr/sbin/transactional-update
-chmod 755 usr/sbin/transactional-update
 exec chroot . /bin/sh -c 'echo ready; exec cat'
 """
 
@@ -72,9 +101,18 @@ class Transactional(Sandbox):
         words = ["snapper", "--no-dbus", "--config", "root", "create", "--read-write", "--print-number"]
         return int(self.run(*words, "--description", "update").output)
 
+    @staticmethod
+    def place(snapshot: int) -> str:
+        """Return where a snapshot is."""
+        return f"/.snapshots/{snapshot}/snapshot"
+
+    def next_boot(self) -> int:
+        """Return the number of the snapshot that the next boot starts."""
+        return int(self.run("btrfs", "subvolume", "get-default", "/").output.split("/")[-2])
+
     def update(self, snapshot: int, *words: str, tukit: bool = True) -> Finished:
         """Let zypper change a snapshot: transactional-update pkg ...; ``tukit``: with its plugin."""
-        root = f"/.snapshots/{snapshot}/snapshot"
+        root = self.place(snapshot)
         command = ["zypper", "-R", root, "--non-interactive", *words]
         if tukit:
             self.run(TUKIT, "callExt-pre", root, str(snapshot), *command)
@@ -90,12 +128,12 @@ class Transactional(Sandbox):
             time.sleep(0.05)
 
     def _others(self) -> list[str]:
-        namespace = os.readlink(f"/proc/{self.holder}/ns/mnt")
+        root = os.stat(f"/proc/{self.holder}/root")  # an update has a mount namespace of its own
         own = {self.holder, int(procfs.status(self.holder)["PPid"])}  # what holds the namespaces
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
-                if os.readlink(f"/proc/{pid}/ns/mnt") == namespace and int(pid) not in own:
+                if os.path.samestat(os.stat(f"/proc/{pid}/root"), root) and int(pid) not in own:
                     found.append(pid)
             except OSError:
                 continue
@@ -103,7 +141,7 @@ class Transactional(Sandbox):
 
     def close(self, snapshot: int) -> None:
         """Let a snapshot be what the next boot starts."""
-        root = f"/.snapshots/{snapshot}/snapshot"
+        root = self.place(snapshot)
         self.run("btrfs", "property", "set", "-ts", root, "ro", "true")
         self.run("btrfs", "subvolume", "set-default", root)
 
@@ -115,6 +153,8 @@ def transactional(*, private: bool = False) -> Iterator[Transactional]:
     with sandbox(private=private, set_up=_SET_UP, places=places) as made:
         plugin = made.root / TUKIT.lstrip("/")
         plugin.symlink_to(Path(sys.prefix, "bin/zypp-livepatch-tukit"))
+        made.write("/usr/sbin/transactional-update", _TRANSACTIONAL_UPDATE, mode=0o755)
+        made.run("btrfs", "subvolume", "set-default", "/")
         made.run("btrfs", "property", "set", "-ts", "/", "ro", "true")
         machine = Transactional(
             holder=made.holder, repository=made.repository, work=made.work, private=private

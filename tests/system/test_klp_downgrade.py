@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """klp downgrade on a real kernel: real zypper, real packages, live patches that really are loaded.
 
-What zypper and klp make of everything else that can happen is in test_zypper_downgrade.py.
+What zypper and klp make of everything else that can happen is in test_zypper_downgrade_kernel.py.
 """
 
 from __future__ import annotations

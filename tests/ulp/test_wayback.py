@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a container's path says of its package; tests/system/test_zypper_downgrade.py has the processes."""
+"""What a container's path says of its package; tests/system/test_zypper_downgrade_processes.py has the processes."""
 
 from __future__ import annotations
 

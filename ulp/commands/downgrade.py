@@ -69,13 +69,14 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> ExitStatus:
     """Go back."""
     from host import config
-    from host.transactional import is_transactional
+    from host.transactional import Base, is_transactional, next_base
     from lifecycle.downgrade import check_room, choose, installed_package, plan, read_packages
 
     guide.check_options(options)
     settings = config.load(root=options.root)
     transactional = is_transactional(options.root)
-    packages = read_packages(options.root)
+    base = next_base(options.root) if transactional else Base()
+    packages = read_packages(options.root, snapshot=base.snapshot)
     names = _names(options, packages)
     if options.to is not None and len(names) > 1:
         raise UsageError("--to is for one package, and several were named")
@@ -88,10 +89,11 @@ def run(options: argparse.Namespace) -> ExitStatus:
         document="ulp-downgrade",
         subject=_subject(way.holders, names),
         plan=made,
-        notes=_notes(made),
+        notes=[*guide.continued(packages, names), *_notes(made)],
         checked=["repositories", "locks", "dependencies", "free space"],
-        problems=[*packages.problems, *way.problems],
+        problems=[*packages.problems, *way.problems, *filter(None, [base.problem])],
         is_transactional=transactional,
+        snapshot=base.snapshot,
     )
     _remark(journey.problems)
 
@@ -182,10 +184,7 @@ def _again(moves: Sequence[Move]) -> str:
 def _of_snapshot(finished: zypper.Finished, journey: guide.Journey, way: WayBack) -> Outcome:
     who = report.processes(way.holders) if way.holders else "no process"
     held = f"{who} {'has' if way.holders < 2 else 'have'} live patches of the newer package"
-    if not finished.good:
-        return guide.unchanged(journey.command, finished, now=held)
-    targets = " and ".join(move.target.label for move in journey.plan.moves)
-    return guide.next_boot(targets, until_then=held)
+    return guide.next_boot(journey.command, finished, journey.plan.moves, now=held)
 
 
 def _people(travellers: Sequence[Traveller], unseen: int) -> str:
