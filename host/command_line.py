@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from host.errors import Error, ExitStatus, UsageError
+from host.names import called
 from host.terminal import paint, sanitize, terminal_width
 
 if TYPE_CHECKING:
@@ -39,9 +40,10 @@ def run(*, program: str, package: str, commands: Sequence[str], argv: Sequence[s
     Never raises for what a user, the machine or a defect does: errors become a sentence on standard error.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    typed = called(program)
     try:
         _check_streams()
-        status = int(_dispatch(program, package, commands, arguments))
+        status = int(_dispatch(typed, package, commands, arguments))
         _flush()
         return status
     except BrokenPipeError:  # the reader has seen enough
@@ -58,7 +60,7 @@ def run(*, program: str, package: str, commands: Sequence[str], argv: Sequence[s
             traceback.print_exc()
         status, sentence, hint = _explain(problem)
         if isinstance(problem, UsageError) and not hint:
-            hint = f"'{program} --help' shows the commands, '{program} COMMAND --help' describes one."
+            hint = f"'{typed} --help' shows the commands, '{typed} COMMAND --help' describes one."
         _discard_output()
         _say(program, sentence, hint, color=_color(arguments))
         return status

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from host import rpmdb, sysconfig, zypper
 from host.errors import Error, ExitStatus
+from host.names import command
 from host.sysconfig import When
 from klp import sysfs
 from klp.blocking import find_blocking
@@ -32,7 +33,7 @@ def check_transition(root: str) -> None:
     if moving:
         raise Error(
             f"{moving[0]} is in transition: {_who_blocks(root)}",
-            hint="'klp wait' waits for its end, 'klp blocking -vv' says what helps",
+            hint=f"'{command('klp wait')}' waits for its end, '{command('klp blocking -vv')}' says what helps",
             status=ExitStatus.BUSY,
         )
 
@@ -147,7 +148,7 @@ class Judge:
                 finished,
                 f"{label} is installed and {older.name} still in transition after {self.patience:g} s: "
                 f"{_who_blocks(self.root)}",
-                hint="'klp wait' waits on, 'klp blocking -vv' says what helps",
+                hint=f"'{command('klp wait')}' waits on, '{command('klp blocking -vv')}' says what helps",
             )
         if not older.in_effect or (newer is not None and newer.enabled):
             return self._incomplete(finished, f"{label} is installed, but {self._kernel()}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from host import procfs
 from host.errors import Error, NoInputError
+from host.names import command
 from ulp.coverage import Judge, LivePatch, Question, Row, fixes, live_patches
 from ulp.verdict import Verdict
 
@@ -58,7 +59,7 @@ def _unknown(question: Question, *, named: bool) -> NoInputError:
         return NoInputError(f"among these live patches none{library}{names}")
     return NoInputError(
         f"no live patch{library}{names}, neither an installed one nor one that a process holds",
-        hint="'ulp status --json' lists the live patches there are and what they fix.",
+        hint=f"'{command('ulp status --json')}' lists the live patches there are and what they fix.",
     )
 
 

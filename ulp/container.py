@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from host.errors import BadDataError, Error
 from host.files import open_regular, read_regular
+from host.names import command
 from ulp import elf_constants as c
 from ulp.container_format import (
     COMMENTS_SECTION,
@@ -96,7 +97,7 @@ def parse(image: bytes, *, path: str = "container", word: str = "") -> Container
     if apply is None:
         raise BadDataError(
             f"{path}: not a live patch container, it has no {SECTION} section",
-            hint="ulp packer makes a container from a shared object and a description.",
+            hint=f"{command('ulp packer')} makes a container from a shared object and a description.",
         )
     revert, comments = _content(elf, REVERT_SECTION), _content(elf, COMMENTS_SECTION)
     metadata = decode(apply, revert=revert, comments=comments, path=path)

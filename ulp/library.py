@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from host.errors import BadDataError
 from host.files import read_regular
+from host.names import command
 from ulp import elf_constants as c
 from ulp.elf import Elf, Symbol
 
@@ -89,7 +90,7 @@ def from_json(data: bytes, *, path: str) -> Library:
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise BadDataError(
             f"{path}: neither an ELF file nor the JSON of ulp extract",
-            hint="Name the library itself, or run ulp extract on it again.",
+            hint=f"Name the library itself, or run {command('ulp extract')} on it again.",
         ) from error
     return Library(
         path=path,

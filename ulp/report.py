@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from host.errors import ExitStatus
+from host.names import command
 from host.terminal import Paint, sanitize
 from ulp.result import BusyCall, Outcome, Reason, Result
 
@@ -223,7 +224,7 @@ def is_failure(reason: Reason) -> bool:
     return reason.outcome is Outcome.ERROR or reason is Reason.DISABLED
 
 
-REMEDIES = {
+REMEDIES = {  # {ulp} is what a user types for it
     Reason.STACK_BUSY: "Try again later, with -r N or a longer --timeout; "
     "--consistency=default lets a call finish in the old code.",
     Reason.LOADING: "-r N tries up to N times while the process loads libraries.",
@@ -235,18 +236,23 @@ REMEDIES = {
     Reason.OUT_OF_ORDER: "Revert the later live patch first, or all of them with --revert-all.",
     Reason.PROCESS_ONE: "With process-one = yes under [patch] in /etc/zypp-livepatch.conf process 1 is patched, too.",
     Reason.EXCLUDED: "Files in /etc/zypp-livepatch/exclude.d leave processes out of what is automatic; "
-    "'ulp trigger' patches them.",
-    Reason.DISABLED: "'ulp set_patchable -p PID enable' lets the process take live patches again.",
+    "'{ulp} trigger' patches them.",
+    Reason.DISABLED: "'{ulp} set_patchable -p PID enable' lets the process take live patches again.",
     Reason.NOT_RUNNING: "Let the process run (thaw its control group) and try again.",
 }
+
+
+def remedies_for(reasons: Collection[Reason | None], *, otherwise: str) -> list[str]:
+    """Return what to do for these reasons, each once; ``otherwise`` is for those that nothing special helps."""
+    ulp = command("ulp")
+    known = [remedy.format(ulp=ulp) for reason, remedy in REMEDIES.items() if reason in reasons]
+    return [*known, otherwise] if set(reasons) - REMEDIES.keys() else known
 
 
 def remedies(results: Iterable[Result]) -> list[str]:
     """Return what to do about the failures among the results, each once."""
     reasons = {result.reason for result in results if is_failure(result.reason)}
-    known = [REMEDIES[reason] for reason in REMEDIES if reason in reasons]
-    if reasons - REMEDIES.keys():
-        known.append(
-            "A process that cannot be changed is as it was; restarting it loads the library from disk."
-        )
-    return known
+    return remedies_for(
+        reasons,
+        otherwise="A process that cannot be changed is as it was; restarting it loads the library from disk.",
+    )

@@ -12,9 +12,10 @@ from typing import Final
 
 from host.arguments import enumerate_words
 from host.errors import Error, ExitStatus
+from host.names import command
 from host.terminal import Paint, sanitize, table
 from ulp.coverage import Question, Row, State, some
-from ulp.report import REMEDIES, processes
+from ulp.report import processes, remedies_for
 from ulp.result import Reason
 
 _NAMED: Final = 3  # reasons, and processes for each, in the sentence
@@ -137,12 +138,9 @@ class Verdict:
                     if row.fix is not None and row.reason is Reason.WOULD_CHANGE
                 }
             )
-            hints.append(f"ulp trigger --revert-all=target {sanitize(' '.join(paths))}")
-        reasons = {row.reason for row in self.stuck}
-        hints += [hint for reason, hint in REMEDIES.items() if reason in reasons]
-        if reasons - REMEDIES.keys():
-            hints.append("Restarting a process lets it load the library that is on disk now.")
-        return hints
+            hints.append(f"{command('ulp trigger')} --revert-all=target {sanitize(' '.join(paths))}")
+        restart = "Restarting a process lets it load the library that is on disk now."
+        return [*hints, *remedies_for({row.reason for row in self.stuck}, otherwise=restart)]
 
 
 def grouped(rows: Sequence[Row], *, label: str, width: int | None, ink: Paint) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from host import rpmdb
 from host.errors import Error
+from host.names import command
 from host.sysconfig import Livepatching, When
 from klp.fixes import read_fixes
 from klp.kernel_log import transition_seconds
@@ -138,10 +139,17 @@ def _row(
     elif patch is None and transactional and when is not When.ALWAYS:
         state, text = "left-out", f"{name} takes effect with the next boot, as the update does"
     elif patch is None:
-        state, text = "not-loaded", f"{name} is installed but not loaded; 'klp doctor' says what to do"
+        state, text = (
+            "not-loaded",
+            f"{name} is installed but not loaded; '{command('klp doctor')}' says what to do",
+        )
     elif patch.transition:
         blocking = _blocking(module.patch, root)
-        waits = f" and waits for {', '.join(blocking)}; 'klp blocking -vv' says more" if blocking else ""
+        waits = (
+            f" and waits for {', '.join(blocking)}; '{command('klp blocking -vv')}' says more"
+            if blocking
+            else ""
+        )
         state, text = "in-transition", f"{name} is in transition{waits}"
     elif not patch.enabled:
         state, text = "disabled", f"{name} is loaded but disabled"

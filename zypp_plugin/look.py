@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from host import clock
 from host.errors import Error, NoInputError
+from host.names import command
 from zypp_plugin.overview import Finding, Overview, Processes, Standing, Support
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _kernel(cve: str) -> tuple[tuple[tuple[str, str], ...], list[Finding]]:
             part="kernel",
             standing=Standing.TODO,
             sentence=f"the kernel live patch {name} is in transition",
-            action="klp wait; klp blocking -v names what it waits for",
+            action=f"{command('klp wait')}; {command('klp blocking -v')} names what it waits for",
         )
     elif "in-effect" in words:
         names = ", ".join(name for name, word in stands.items() if word == "in-effect")
@@ -187,11 +188,15 @@ def _of_answer(cve: str, answer: Answer) -> Finding:
         Reason.APPLYING: (
             f"the kernel live patch {by} fixes it and is in transition",
             Standing.TODO,
-            "klp wait",
+            command("klp wait"),
         ),
     }.get(
         answer.reason,
-        (f"the kernel live patch {by} fixes it and is not in use", Standing.NOT_COVERED, "klp patches -v"),
+        (
+            f"the kernel live patch {by} fixes it and is not in use",
+            Standing.NOT_COVERED,
+            command("klp patches -v"),
+        ),
     )
     return Finding(part="kernel", standing=standing, sentence=sentence, action=action)
 

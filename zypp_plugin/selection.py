@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from host import rpmdb
 from host.errors import BadDataError, Error
+from host.names import command
 from host.sysconfig import Livepatching, When, variable_for
 from ulp import trust
 from ulp.installed import containers_of, number
@@ -125,7 +126,7 @@ def with_users(package: PackageRow, users: Mapping[str, Sequence[str]], *, root:
         keep = "processes keep" if len(holders) > 1 else "process keeps"
         note = (
             f"{package.name} was removed, {len(holders)} {keep} the fixed functions: "
-            "to remove a package reverts nothing, 'ulp trigger --revert' does"
+            f"to remove a package reverts nothing, '{command('ulp trigger --revert')}' does"
         )
     else:
         note = f"{package.name} was removed, no process holds a live patch of it"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from host import config, exclusions, snapshots, sysconfig
 from host.errors import Error, ExitStatus
+from host.names import command
 from zypp_plugin import journal
 from zypp_plugin.archive import Archive, file_name, this_worker
 from zypp_plugin.channel import Speaker
@@ -263,7 +264,8 @@ def _lock() -> Iterator[None]:
             if time.monotonic() > until:
                 raise Error(
                     f"an earlier commit's live patching has not ended for {_LOCK_PATIENCE:.0f} s",
-                    hint=f"'fuser {LOCK}' shows its process; 'ulp trigger' applies the containers by hand",
+                    hint=f"'fuser {LOCK}' shows its process; "
+                    f"'{command('ulp trigger')}' applies the containers by hand",
                     status=ExitStatus.BUSY,
                 )
             time.sleep(0.1)

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from host.errors import ExitStatus
+from host.names import command
 from host.terminal import paint, sanitize
 from klp.cves import Answer, Reason, look_up, normalize
 from klp.output import add_common, remark
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 _SENTENCES = {
     Reason.LIVE_PATCH: "fixed by the live patch {patch}",
     Reason.KERNEL: "fixed in the kernel itself, says the changelog of {package}",
-    Reason.APPLYING: "not yet: {patch} fixes it and is in transition; 'klp wait' waits for that",
+    Reason.APPLYING: "not yet: {patch} fixes it and is in transition; '{klp} wait' waits for that",
     Reason.REVERTING: "no more: {patch} fixes it and is being taken back",
-    Reason.NOT_IN_USE: "not yet: {package} fixes it, but its live patch is not in use ('klp patches -v')",
+    Reason.NOT_IN_USE: "not yet: {package} fixes it, but its live patch is not in use ('{klp} patches -v')",
     Reason.UNKNOWN: "unknown: neither the installed live patches nor the kernel's changelog name it",
 }
 
@@ -69,7 +70,8 @@ def run(options: argparse.Namespace) -> ExitStatus:
     else:
         ink = paint(options.color)
         for answer in found.answers:
-            sentence = sanitize(_SENTENCES[answer.reason].format(patch=answer.patch, package=answer.package))
+            words = {"patch": answer.patch, "package": answer.package, "klp": command("klp")}
+            sentence = sanitize(_SENTENCES[answer.reason].format_map(words))
             if problems and not answer.is_known:
                 sentence = "unknown: not everything could be read"
             color = ink.good if answer.is_fixed else ink.bad if answer.is_known else ink.warn

@@ -21,6 +21,7 @@ import sys
 
 from host.arguments import seconds
 from host.errors import Error, ExitStatus
+from host.names import command
 from host.terminal import is_terminal, progress, sanitize
 from klp.blocking import Blocking, find_blocking
 from klp.commands.blocking import fields, print_threads
@@ -81,7 +82,7 @@ def _still(waited: Waited, blocking: Blocking) -> Error:
     hidden = f", and {blocking.hidden} may not be looked at" if blocking.hidden else ""
     return Error(
         f"{waited.patches[-1]} is still in transition after {waited.seconds:.1f} s: {block}{hidden}",
-        hint="'klp blocking -vv' says what they do and what helps",
+        hint=f"'{command('klp blocking -vv')}' says what they do and what helps",
     )
 
 

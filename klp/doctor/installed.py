@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from host.clock import today
+from host.names import command
 from klp.doctor.findings import Finding, Mood, Topic
 from klp.doctor.situation import Situation
 
@@ -32,7 +33,7 @@ def package(situation: Situation) -> Iterator[Finding]:
             mood=Mood.PROBLEM,
             sentence=f"{installed.label} is installed, but its live patch {newest} is not loaded"
             + (f": {others} runs" if others else ""),
-            steps=(f"modprobe {situation.file_of(newest)}", "klp wait"),
+            steps=(f"modprobe {situation.file_of(newest)}", command("klp wait")),
         )
     update = situation.supply.updates.get(installed.name)
     if update is not None:

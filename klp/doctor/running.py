@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from host.names import command
 from host.sysconfig import When, read_livepatching
 from klp import sysfs
 from klp.doctor.findings import Finding, Mood, Topic
@@ -117,11 +118,11 @@ def _patch(patch: KernelPatch) -> Finding:
     if patch.in_effect:
         return Finding(topic=Topic.LIVE_PATCH, mood=Mood.OK, sentence=f"{patch.name} is in effect")
     if patch.enabled is None or patch.transition is None:
-        mood, sentence, steps = Mood.UNKNOWN, "cannot be read", ("klp patches",)
+        mood, sentence, steps = Mood.UNKNOWN, "cannot be read", (command("klp patches"),)
     elif patch.transition:
         going = "is being applied" if patch.enabled else "is being taken back"
         mood, sentence = Mood.PROBLEM, f"{going}: threads still run other code"
-        steps = ("klp blocking -vv",)
+        steps = (command("klp blocking -vv"),)
     else:
         mood, sentence = Mood.PROBLEM, "is loaded but disabled: its fixes are missing"
         steps = (f"echo 1 > /{sysfs.DIRECTORY}/{patch.name}/enabled",)

@@ -107,6 +107,11 @@ def test_names_that_other_packages_have_too(machine: Sandbox, tmp_path: Path) ->
             assert machine.run("rpm", "--verify", *OTHERS).output == ""
         if NAME in names and action == "install":
             assert machine.run("zypp-ulp", "--version").status == 0
+        if (machine.root / HOME / "bin/ulp").exists():  # what it says is what one can type
+            name = "ulp" if owner == "ours" else "zypp-ulp"
+            said = machine.run(f"/{HOME}/bin/ulp", "messages", check=False).errors
+            assert said.endswith(f"hint: Name it: {name} messages -p PID\n")
+            assert "zypp-ulp COMMAND" in machine.run("zypp-ulp", "--help").output
     assert package.everything(machine) - before == set()
 
 

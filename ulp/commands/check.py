@@ -7,7 +7,8 @@ everything run the fixed functions? No process is stopped for it.
 Exit status:
   0   it is applied in all of them
   1   it is missing in all of them
-  3   it is missing in some of them, or in one of several copies of the library that a process has loaded
+  3   it is missing in some of them, or in one of several copies of the library
+      in a process
   2   none of them uses that build of the library
   77  it is applied in all that could be looked at, but some could not be
 

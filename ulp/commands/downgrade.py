@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from host.arguments import enumerate_words
 from host.errors import Error, ExitStatus, UsageError
+from host.names import command
 from host.terminal import progress, sanitize
 from lifecycle import guide
 from lifecycle.guide import Outcome, State
@@ -110,7 +111,7 @@ def _names(options: argparse.Namespace, packages: Packages) -> list[str]:
     installed = {package.name for package in packages.installed}
     for name in options.packages:
         if not name.endswith(LIBRARY_LIVE_PATCHES):
-            hint = "'klp downgrade' is for the kernel's" if is_live_patch(name) else ""
+            hint = f"'{command('klp downgrade')}' is for the kernel's" if is_live_patch(name) else ""
             raise UsageError(f"{name} is no package of user-space live patches", hint=hint)
         installed_package(packages, name)
     if options.packages:
@@ -176,7 +177,8 @@ def _look(finished: zypper.Finished, journey: guide.Journey, way: WayBack, setti
 def _again(moves: Sequence[Move]) -> str:
     """Return what brings back the processes that are not."""
     words = [
-        f"'ulp trigger --revert-all=target --recursive /{DIRECTORY}/{move.target.name}/'" for move in moves
+        f"'{command('ulp trigger')} --revert-all=target --recursive /{DIRECTORY}/{move.target.name}/'"
+        for move in moves
     ]
     return " and ".join(words)
 

@@ -19,6 +19,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from host.errors import BadDataError, Error, ExitStatus, NoInputError, UsageError
+from host.names import command
 from host.terminal import sanitize
 from ulp import libpulp_status, selection
 
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _chosen(word: str) -> int:
     if not word:
-        raise UsageError("the process is missing", hint="Name it: ulp messages -p PID")
+        raise UsageError("the process is missing", hint=f"Name it: {command('ulp messages -p PID')}")
     pids = selection.processes([word], readable=True) or ()
     if len(pids) != 1:
         named = ", ".join(map(str, pids[:_MOST_NAMED])) + (", ..." if len(pids) > _MOST_NAMED else "")
@@ -90,7 +91,8 @@ def _ring(pid: int) -> tuple[str, Libpulp, bytes]:
             if libpulp is None or abi.MESSAGES not in libpulp.symbols:
                 raise Error(
                     f"process {pid} ({name}) does not preload libpulp",
-                    hint="Only libpulp notes messages; 'ulp patches' lists the processes that preload it.",
+                    hint="Only libpulp notes messages; "
+                    f"'{command('ulp patches')}' lists the processes that preload it.",
                     status=ExitStatus.NOTHING_MATCHED,
                 )
             return name, libpulp, messages.read(memory, libpulp)

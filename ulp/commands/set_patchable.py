@@ -24,6 +24,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from host.errors import Error, ExitStatus
+from host.names import command
 from host.terminal import sanitize
 from ulp import libpulp_status, selection
 
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     if word not in {"enable", "disable"}:  # libpulp ends with 1, and not with 64 as for other wrong words
         raise Error(
             f"Expected: 'enable' or 'disable', not '{options.state}'",
-            hint="'ulp set_patchable --help' shows what it understands.",
+            hint=f"'{command('ulp set_patchable --help')}' shows what it understands.",
             status=ExitStatus.USAGE,
         )
     pids = selection.processes(options.process, users=options.user)

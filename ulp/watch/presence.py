@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from host.errors import BadDataError, Error, ExitStatus
+from host.names import command
 
 FILE: Final = "/run/zypp-livepatch/watch"
 UNIT: Final = "zypp-livepatch-watch.service"
@@ -44,7 +45,8 @@ class Presence:
             who = f", process {other.pid}" if other else ""
             raise Error(
                 f"a watcher runs already{who}",
-                hint=f"One is enough. 'systemctl status {UNIT}' shows it; 'ulp status' tells what it has done.",
+                hint=f"One is enough. 'systemctl status {UNIT}' shows it; "
+                f"'{command('ulp status')}' tells what it has done.",
                 status=ExitStatus.BUSY,
             ) from error
         except OSError as error:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from host.errors import ExitStatus, NoInputError, UsageError
+from host.names import command
 from zypp_plugin import archive
 from zypp_plugin.report import SCHEMA, VERSION, Report, State, Use
 
@@ -82,7 +83,7 @@ def _choose(last: int | None, file: str | None) -> Path:
     if not paths:
         raise NoInputError(
             "there is no report: zypper has not installed a live patch yet",
-            hint="'ulp patches' shows what is applied",
+            hint=f"'{command('ulp patches')}' shows what is applied",
             status=ExitStatus.NOTHING_MATCHED,
         )
     if number > len(paths):
