@@ -8,7 +8,7 @@ import signal
 import pytest
 from hypothesis import settings
 
-from tests.support import libpulp
+from tests.support import libpulp, once
 from tests.support.machine import absence
 
 # what is slow because the machine is busy is no failure
@@ -20,6 +20,11 @@ def pytest_configure() -> None:
     """A shell lets what it starts in the background ignore Control-C; what tests start would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove what the processes of this run had in common."""
+    once.remove(session.config._tmp_path_factory)  # type: ignore[attr-defined]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -98,6 +98,12 @@ class Preload:
     flags: tuple[str, ...] = ()
 
 
+class Session:
+    """What makes the libraries of a test session its own, wherever its tests run."""
+
+    number = os.getpid()
+
+
 class Target:
     """A process under test and its board."""
 
@@ -303,7 +309,7 @@ def answers_library(*flags: str, name: str = "libanswers.so.0") -> Path:
 
     Each test session has a build of its own, so that no other session's ``ulp`` without ``-p`` changes it.
     """
-    own = f"-DSESSION={os.getpid()}"
+    own = f"-DSESSION={Session.number}"
     return compiled(
         "answers.c",
         "-fPIC",

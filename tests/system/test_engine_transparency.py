@@ -15,6 +15,7 @@ from tests.support.livepatches import NEW, OLD, REVERTED, SUCCESS, change, ten_f
 from tests.support.targets import FIRST_ANSWER, FIRST_WAIT, PATIENCE, Slot, Target, program, running, tgkill
 
 WAYS = 22
+ROUNDS = 50
 
 
 def back_and_forth(target: Target, rounds: int) -> None:
@@ -38,14 +39,14 @@ def unchanged_masks(target: Target) -> Iterator[None]:
 
 def test_registers_flags_and_red_zone_survive() -> None:
     with running(program("registers"), "integer=2", "vector=0", "nap=0") as target, unchanged_masks(target):
-        back_and_forth(target, 50)
+        back_and_forth(target, ROUNDS)
         target.advance(Slot.CHECKS, by=10)
         assert target[Slot.ERRORS] == 0, [target[Slot.DETAIL + word] for word in range(3)]
 
 
 def test_vector_registers_survive() -> None:
     with running(program("registers"), "integer=0", "vector=2", "nap=0") as target, unchanged_masks(target):
-        back_and_forth(target, 50)
+        back_and_forth(target, ROUNDS)
         target.advance(Slot.VECTORS, by=10)
         assert target[Slot.ERRORS] == 0, target.describe()
 
@@ -53,7 +54,7 @@ def test_vector_registers_survive() -> None:
 def test_threads_that_wake_each_other() -> None:
     with running(program("pingpong")) as target:
         with unchanged_masks(target):
-            back_and_forth(target, 50)
+            back_and_forth(target, ROUNDS)
         target.advance(Slot.SWAPS, Slot.SENT, by=100)
         assert (target[Slot.ERRORS], target[Slot.INTERRUPTED]) == (0, 0), target.describe()
 
@@ -62,7 +63,7 @@ def test_no_wait_ends_early_or_in_eintr() -> None:
     """22 ways to wait; without a change none of them ever ends in EINTR, so with changes none may."""
     with running(program("waits"), "wait=50") as target:
         with unchanged_masks(target):
-            back_and_forth(target, 30)
+            back_and_forth(target, ROUNDS)
         assert _interrupted(target) == [0] * WAYS
         assert target[Slot.ERRORS] == 0, [target[Slot.DETAIL + word] for word in range(3)]
         ended = [target[FIRST_WAIT + 2 * way] for way in range(WAYS)]
@@ -105,7 +106,7 @@ def test_timer_signals_keep_pace(interval: int, *, spin: bool) -> None:
     words = [f"interval={interval}", *(["spin"] if spin else [])]
     with running(program("timers"), *words) as target, unchanged_masks(target):
         target.advance(Slot.HANDLED, by=50)
-        back_and_forth(target, 50)
+        back_and_forth(target, ROUNDS)
         target.advance(Slot.HANDLED, Slot.ROUNDS, by=50)
         assert_no_expiration_lost(target, interval)
 
@@ -135,7 +136,7 @@ def _expirations_behind(target: Target, interval: int) -> float:
 
 def test_queued_signals_all_arrive_once_and_in_order() -> None:
     with running(program("timers"), "interval=1000", "queue") as target:
-        back_and_forth(target, 50)
+        back_and_forth(target, ROUNDS)
         target.signal(signal.SIGSTOP)
         target.until(lambda: set(target.threads().values()) == {"T"}, "the stop")
         assert target[Slot.ERRORS] == 0

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import rpms
 from tests.support.machine import absence, kernels, modules, packages, zypper
 from tests.support.machine.apt import Unavailable
 from tests.support.machine.machine import Machine, Saved, boot
@@ -32,14 +33,19 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Saved:
     generation = kernels.GENERATIONS[0]
     work = tmp_path_factory.mktemp("kernel")
     (work / "modules").mkdir()
-    configuration = work / "zypp-livepatch.conf"
-    configuration.write_text("[kernel]\ntransition = 3\n")
+    configuration = b"[kernel]\ntransition = 3\n"
     try:
         kernel = kernels.kernel(generation)
         built = modules.build(PATCHES, kernel=kernel, into=work / "modules")
-        files = zypper.files(PATCHES, built, installed=FOUR, kernel=kernel, work=work)
-        files[packages.module_path(THREE, kernel)] = built[THREE.name]
-        return boot(kernel, {**files, "/etc/zypp-livepatch.conf": configuration})
+        offered = {patch: zypper.package(patch, built, kernel=kernel) for patch in PATCHES}
+        rpms.build(list(offered.values()), into=work / "repository", work=work / "build")
+        files = {
+            **zypper.files(work / "repository", [zypper.GLIBC, offered[FOUR]], work=work),
+            **packages.files((THREE, FOUR), built, kernel=kernel),
+            "/etc/zypp-livepatch.conf": configuration,
+        }
+        boot(kernel, files, into=work)
+        return Saved(kernel, work)
     except Unavailable as reason:
         absence.skip(generation, reason)
 

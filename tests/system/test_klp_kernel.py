@@ -13,66 +13,29 @@ from typing import Any
 
 import pytest
 
-from tests.support.machine import absence, kernels, modules, packages
-from tests.support.machine.apt import Unavailable
-from tests.support.machine.kernels import Generation
-from tests.support.machine.machine import Machine, Saved, boot
+from tests.support.machine import generations, kernels, packages
+from tests.support.machine.generations import (
+    CUMULATIVE,
+    INITIAL,
+    LOWER,
+    PAUSE,
+    STAY,
+    UPPER,
+    VFORK,
+)
+from tests.support.machine.machine import Machine, Saved
 from tests.support.machine.modules import Livepatch
 
 SYSFS = "/sys/kernel/livepatch"
 EDOM = 33  # what the replaced system calls answer
 
-INITIAL = Livepatch(version=1, macros=('COMMAND_LINE "one"',), replace=True)
-CUMULATIVE = Livepatch(version=2, macros=('COMMAND_LINE "two"', 'ABSENT "absent_module"'), replace=True)
-LOWER = Livepatch(version=4, macros=('COMMAND_LINE "four"',))
-UPPER = Livepatch(version=3, macros=('COMMAND_LINE "three"',))
-VFORK = Livepatch(version=5, macros=("VFORK",))
-PAUSE = Livepatch(version=6, macros=("PAUSE",))
-STAY = Livepatch(version=7, macros=("STAY",))
-ALL = (INITIAL, CUMULATIVE, LOWER, UPPER, VFORK, PAUSE, STAY)
-
-# As SUSE's are, the bullets that their generator leaves included.
-CHANGELOGS = {
-    INITIAL: """\
-* Mon Mar 03 2025 someone@example.com
-- Bump up the version number
-- commit 1234567
-""",
-    CUMULATIVE: """\
-* Tue May 13 2025 someone@example.com
-- Fix for CVE-2024-53042 ("ipv4: ip_tunnel: fix something")
-  Live patch for CVE-2024-53042. Upstream commit:
-- ad4a3ca6a8e8 ("ipv4: ip_tunnel: fix something")
-  KLP: CVE-2024-53042
-  References: bsc#1233678 CVE-2024-53042
-- commit 8797f72
-
-* Mon May 12 2025 someone@example.com
-- Fix a leak
-  KLP: bsc#1229275
-  References: bsc#1229275
-
-* Mon Mar 03 2025 someone@example.com
-- Bump up the version number
-- commit 1234567
-""",
-}
 NOTHING_BLOCKS = "no threads with klp_in_progress set\n"
 
 
 @pytest.fixture(scope="module", params=kernels.GENERATIONS, ids=lambda generation: generation.name)
 def booted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Saved:
     """A kernel of each generation, with all live patches on disk and none loaded."""
-    generation: Generation = request.param
-    work = tmp_path_factory.mktemp("kernel")
-    (work / "modules").mkdir()
-    try:
-        kernel = kernels.kernel(generation)
-        built = modules.build(ALL, kernel=kernel, into=work / "modules")
-        database = packages.database(CHANGELOGS, built, kernel=kernel, work=work)
-        return boot(kernel, {**packages.files(ALL, built, kernel=kernel), **database})
-    except Unavailable as reason:
-        absence.skip(generation, reason)
+    return generations.booted(request.param, tmp_path_factory)
 
 
 class Patched(Machine):

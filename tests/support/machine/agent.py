@@ -24,6 +24,7 @@ import sys
 import time
 import traceback
 import tty
+import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,6 +32,7 @@ from typing import Any, NoReturn
 _EXIT_PORT = 0xF4
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _FINIT_MODULE, _DELETE_MODULE = 313, 176  # x86_64 (the kernel's arch/x86/entry/syscalls/syscall_64.tbl)
+_MS_BIND, _MS_REC, _MS_MOVE = 4096, 16384, 8192  # mount(2)
 _PATIENCE = 120.0  # seconds of the machine's clock
 _HOME = {"HOME": "/root", "PATH": "/usr/sbin:/usr/bin", "LC_ALL": "C.UTF-8"}
 
@@ -52,20 +54,25 @@ def run(words: Sequence[str], user: int = 0) -> dict[str, object]:
 
 def klp(words: Sequence[str], user: int = 0) -> dict[str, object]:
     """Run klp to its end, in a copy of this process that has imported what klp imports: that is most of its time."""
+    return _copied("klp", words, user)
+
+
+def _copied(program: str, words: Sequence[str], user: int = 0) -> dict[str, Any]:
     output, errors = os.memfd_create("output"), os.memfd_create("errors")
     pid = os.fork()
     if pid == 0:
-        _klp(["klp", *words], user, output, errors)
+        _become([program, *words], user, output, errors)
     _, status = os.waitpid(pid, 0)
-    texts = []
-    for descriptor in (output, errors):
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        with open(descriptor, errors="backslashreplace") as file:
-            texts.append(file.read())
-    return {"status": os.waitstatus_to_exitcode(status), "output": texts[0], "errors": texts[1]}
+    return {"status": os.waitstatus_to_exitcode(status), "output": _text(output), "errors": _text(errors)}
 
 
-def _klp(words: list[str], user: int, output: int, errors: int) -> NoReturn:
+def _text(descriptor: int) -> str:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with open(descriptor, errors="backslashreplace") as file:
+        return file.read()
+
+
+def _become(words: list[str], user: int, output: int, errors: int) -> NoReturn:
     status = -1
     try:
         os.setresuid(user, user, user)
@@ -73,9 +80,7 @@ def _klp(words: list[str], user: int, output: int, errors: int) -> NoReturn:
         os.dup2(errors, 2)
         os.environ.update(_HOME)
         sys.argv = words
-        from klp.cli import main
-
-        status = main()
+        status = importlib.import_module(f"{words[0]}.cli").main()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
     except BaseException:
@@ -177,6 +182,77 @@ def watched(patch: str, cves: Sequence[str], patience: float) -> dict[str, Any]:
     return dataclasses.asdict(row)
 
 
+def test(cases: Sequence[Mapping[str, Any]]) -> str:
+    """Call tests that need nothing but what was compiled before; returns how they failed, "" if none did.
+
+    A case has its ``name``, MODULE:FUNCTION, its ``arguments``, and ``settings``: constants of the module.
+    """
+    said = os.memfd_create("said")
+    pid = os.fork()
+    if pid == 0:
+        _test(cases, said)
+    while os.wait()[0] != pid:  # orphans are ours, too
+        pass
+    return _text(said)
+
+
+def _test(cases: Sequence[Mapping[str, Any]], said: int) -> NoReturn:
+    os.dup2(said, 2)
+    try:
+        _settle_targets()
+        importlib.import_module("ulp.commands.trigger")
+        livepatches = importlib.import_module("tests.support.livepatches")
+        vars(livepatches)["subprocess"] = types.SimpleNamespace(run=_ulp)
+        for case in cases:
+            module, _, function = case["name"].partition(":")
+            tests = importlib.import_module(module)
+            vars(tests).update(case["settings"])
+            getattr(tests, function)(**case["arguments"])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _ulp(words: Sequence[str], **_: object) -> subprocess.CompletedProcess[str]:
+    done = _copied("ulp", words[1:])
+    return subprocess.CompletedProcess(words, done["status"], done["output"], done["errors"])
+
+
+def _settle_targets() -> None:
+    """Let tests find what was compiled for this machine, by the process that has booted it."""
+    from tests.support import targets
+
+    origin = json.loads((Path(__file__).parent / "tests/origin").read_text())
+    vars(targets)["workshop"] = lambda: Path(origin["workshop"])
+    targets.Session.number = origin["session"]
+
+
+class _Marks:
+    """Stands in for pytest, which takes long to start here: to a test that is just called its marks mean nothing."""
+
+    def __getattr__(self, name: str) -> _Marks:
+        return self
+
+    def __call__(self, *words: object, **more: object) -> object:
+        return words[0] if words and callable(words[0]) else self
+
+
+def give_way(words: list[str]) -> None:
+    """Become another first process; a child goes on answering.
+
+    The first root of all can be mounted nowhere else, and systemd moves the root of its units: from here on it is
+    a mount of that root.
+    """
+    _LIBC.mount(b"/", b"/mnt", None, _MS_BIND | _MS_REC, None)
+    os.chdir("/mnt")
+    _LIBC.mount(b".", b"/", None, _MS_MOVE, None)
+    os.chroot(".")
+    if os.fork():
+        os.execve(words[0], words, _HOME)
+
+
 def sleep(seconds: float) -> None:
     """Let time pass, of the machine's clock."""
     time.sleep(seconds)
@@ -213,6 +289,8 @@ _CALLS: dict[str, Callable[..., object]] = {
         names,
         wait_for,
         watched,
+        test,
+        give_way,
         sleep,
         every,
         end,
@@ -241,6 +319,7 @@ def serve() -> None:
     line = os.open("/dev/ttyS1", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
     tty.setraw(line)
     _import_everything()
+    sys.modules["pytest"] = _Marks()  # type: ignore[assignment]
     send = functools.partial(_send, line)
     send({"ready": os.uname().release})
     received = b""

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,8 +21,9 @@ from tests.support.targets import compiled
 
 PROJECT = Path(__file__).parents[3]
 ROOMS = ("host", "klp", "lifecycle", "ulp", "zypp_plugin")
+_PACKAGES = "/usr/lib/python3/dist-packages"  # where that looks for packages
 _PYTHON = "/usr/bin/python3"  # python3-rpm's, and what an installed klp would run with
-_HOME = "/usr/lib/zypp-livepatch"
+HOME = "/usr/lib/checkout"  # where our rooms are in the machine; an installed package has its own place
 # Parts of the standard library that are large, and that neither klp nor the agent can need.
 _LEFT_OUT = re.compile(
     r"(test|lib2to3|idlelib|pydoc_data|distutils|ensurepip|tkinter|turtledemo|unittest|config-.*)/"
@@ -29,7 +32,7 @@ _LEFT_OUT = re.compile(
 _SCRIPT = f"""\
 #!{_PYTHON} -I
 import sys
-sys.path.insert(0, "{_HOME}")
+sys.path.insert(0, "{HOME}")
 """
 _KLP = f"{_SCRIPT}from klp.cli import main\nsys.exit(main())\n"
 _INIT = f"{_SCRIPT}import agent\nagent.live()\n"
@@ -54,7 +57,7 @@ def root() -> BinaryIO:
     programs: list[Path] = [python.program]
     with Archive(file) as archive:
         archive.merge()
-        for place in ("/dev", "/proc", "/sys", "/root", "/run", "/var/lib/rpm"):
+        for place in ("/dev", "/mnt", "/proc", "/sys", "/root", "/run", "/var/lib/rpm"):
             archive.directory(place)
         archive.directory("/tmp", 0o1777)
         archive.file(_PYTHON, python.program, 0o755)
@@ -68,7 +71,7 @@ def root() -> BinaryIO:
         for path in needed(programs):
             archive.file(str(path), path, 0o755)
         for name, content in _rooms():
-            archive.file(f"{_HOME}/{name}", content)
+            archive.file(f"{HOME}/{name}", content)
         archive.file("/usr/bin/klp", _KLP.encode(), 0o755)
         archive.file("/usr/bin/sleeper", compiled(Path("sleeper.c"), "-static"), 0o755)
         archive.file("/init", _INIT.encode(), 0o755)
@@ -101,6 +104,22 @@ def _compiled(path: Path, tag: str) -> tuple[str, Path]:
     return str(path), path
 
 
+def python_packages(names: Sequence[str]) -> dict[str, Path]:
+    """Return the files of packages that this Python has, for the machine's: by their paths there."""
+    files: dict[str, Path] = {}
+    for name in names:
+        found = importlib.util.find_spec(name)
+        assert found is not None and found.submodule_search_locations
+        origin = Path(next(iter(found.submodule_search_locations)))
+        for top in (origin, origin.with_name(f"{name}.libs")):
+            for path in top.rglob("*"):
+                if path.is_file() and path.suffix != ".pyc":
+                    place, source = _compiled(path, sys.implementation.cache_tag)
+                    files[f"{_PACKAGES}/{Path(place).relative_to(origin.parent)}"] = source
+    libraries = needed([path for path in files.values() if ".so" in path.suffixes])
+    return {**files, **{str(path): path for path in libraries}}
+
+
 def needed(programs: Sequence[Path]) -> list[Path]:
     """Return the libraries that programs are linked with, as the dynamic linker finds them."""
     said = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout
@@ -113,6 +132,6 @@ def _rooms() -> list[tuple[str, bytes]]:
         shutil.copy(Path(__file__).with_name("agent.py"), work)
         for room in ROOMS:
             shutil.copytree(PROJECT / room, Path(work, room), ignore=shutil.ignore_patterns("__pycache__"))
-        subprocess.run([_PYTHON, "-m", "compileall", "-q", "-b", "-s", work, "-p", _HOME, work], check=True)
+        subprocess.run([_PYTHON, "-m", "compileall", "-q", "-b", "-s", work, "-p", HOME, work], check=True)
         made = sorted(Path(work).rglob("*.pyc"))
         return [(str(path.relative_to(work)), path.read_bytes()) for path in made]

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from tests.support.machine import guest
 from tests.support.machine.cpio import Archive
 from tests.support.machine.kernels import Kernel
 from tests.support.machine.qemu import Emulator, MachineError, emulator
 
+_ROOT, _STATE = "root", "state"  # files of a saved machine
 _SYSTEM_CALLS = {"pause": 34, "vfork": 58}  # x86_64
 
 
@@ -79,32 +79,47 @@ class Machine:
 
 
 class Saved:
-    """A machine that has booted and waits for its first request, any number of times."""
+    """A machine that has booted and waits for its next request, any number of times; kept in a directory."""
 
-    def __init__(self, kernel: Kernel, root: BinaryIO, state: BinaryIO) -> None:
+    def __init__(self, kernel: Kernel, place: Path) -> None:
         self.kernel = kernel
-        self._root = root
-        self._state = state
+        self._place = place
 
     @contextmanager
     def running(self) -> Iterator[Machine]:
         """Let it go on; what happens in it is seen by nobody else."""
-        with emulator(self.kernel.image, self._root, state=self._state) as running:
+        with (
+            (self._place / _ROOT).open("rb") as root,
+            (self._place / _STATE).open("rb") as state,
+            emulator(self.kernel.image, root, state=state) as running,
+        ):
             yield Machine(running)
 
 
-def boot(kernel: Kernel, files: Mapping[str, Path]) -> Saved:
-    """Boot a kernel with further files in its root, programs among them; raises Unavailable or MachineError."""
-    root = tempfile.TemporaryFile()  # noqa: SIM115  whoever gets it keeps it open
+def boot(
+    kernel: Kernel,
+    files: Mapping[str, Path | bytes],
+    *,
+    into: Path,
+    prepare: Callable[[Machine], None] = lambda machine: None,
+) -> None:
+    """Boot a kernel with further files in its root, programs among them, and save the machine in a directory.
+
+    ``prepare`` is what is done in it before that. Raises Unavailable or MachineError.
+    """
     base = guest.root()
     base.seek(0)
-    shutil.copyfileobj(base, root, 1 << 20)
-    with Archive(root) as archive:
-        for path, source in files.items():
-            archive.file(path, source, 0o755 if os.access(source, os.X_OK) else 0o644)
-    root.flush()
-    with emulator(kernel.image, root) as running:
-        release = running.receive()["ready"]
-        if release != kernel.release:
-            raise MachineError(f"{release} runs, not {kernel.release}")
-        return Saved(kernel, root, running.save())
+    with (into / _ROOT).open("w+b") as root:
+        shutil.copyfileobj(base, root, 1 << 20)
+        with Archive(root) as archive:
+            for path, source in files.items():
+                program = isinstance(source, Path) and os.access(source, os.X_OK)
+                archive.file(path, source, 0o755 if program else 0o644)
+        root.flush()
+        with emulator(kernel.image, root) as running:
+            release = running.receive()["ready"]
+            if release != kernel.release:
+                raise MachineError(f"{release} runs, not {kernel.release}")
+            prepare(Machine(running))
+            with (into / _STATE).open("w+b") as state:
+                running.save(state)

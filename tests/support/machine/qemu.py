@@ -84,9 +84,8 @@ class Emulator:
         """Let the guest stand still, its clock included."""
         self._command("stop")
 
-    def save(self) -> BinaryIO:
-        """End the machine and return its state, from which it can go on any number of times."""
-        state = tempfile.TemporaryFile()  # noqa: SIM115  whoever gets it keeps it open
+    def save(self, state: BinaryIO) -> None:
+        """End the machine and write its state, from which it can go on any number of times."""
         self._command("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
         self._command("getfd", fdname="state", descriptor=state.fileno())
         self._command("migrate", uri="fd:state")
@@ -94,7 +93,6 @@ class Emulator:
             if status == "failed":
                 raise MachineError("the machine's state cannot be saved")
             time.sleep(0.01)
-        return state
 
     def ended(self) -> int:
         """Wait for the machine's end and return the value that its last words had, -1 if it had none."""
