@@ -13,6 +13,7 @@ from ulp import surgeon
 from ulp.builds import Builds, read_maps
 from ulp.engines import Change, Settings
 from ulp.engines.choice import Engines, may_hold_patches
+from ulp.hidden import Hidden, hidden
 from ulp.result import Outcome, Reason, Result, defect
 
 _ROUNDS: Final = 20  # of looking for processes that were born meanwhile
@@ -23,7 +24,7 @@ class Survey(NamedTuple):
 
     results: tuple[Result, ...]  # ordered by pid, then by order of changes
     looked_at: int  # processes that could be inspected
-    unseen: int  # processes that this user may not look at
+    unseen: tuple[Hidden, ...] = ()  # processes that this user may not look at
 
 
 def _selectable(settings: Settings) -> list[int]:
@@ -49,7 +50,7 @@ def change(
     many processes are done. Raises Error where nothing can be done at all.
     """
     results: dict[int, list[Result]] = {}
-    unseen: set[int] = set()
+    unseen: dict[int, Hidden] = {}
     done = 0
     engines = engines or Engines(cancelled=surgeon.abandoned)
     work = _Work(changes, settings, named=pids is not None, exempt=exempt, engines=engines)
@@ -60,8 +61,8 @@ def change(
         try:
             for pid, answer in surgeon.operate(chosen, work):
                 done += 1
-                if answer is None:
-                    unseen.add(pid)
+                if isinstance(answer, Hidden):
+                    unseen[pid] = answer
                 else:
                     fresh[pid] = answer
                 if on_progress is not None:
@@ -84,7 +85,7 @@ def change(
     return Survey(
         results=tuple(result for pid in sorted(results) for result in results[pid]),
         looked_at=len(results),
-        unseen=len(unseen),
+        unseen=tuple(unseen[pid] for pid in sorted(unseen)),
     )
 
 
@@ -108,24 +109,25 @@ class _Work:
         self._builds = Builds()
         self._wanted = {change.apply.build_id for change in changes if change.apply is not None}
 
-    def __call__(self, pid: int) -> list[Result] | None:
-        """Return the results, None when this user may not look at the process."""
+    def __call__(self, pid: int) -> list[Result] | Hidden:
+        """Return the results, or a process that this user may not look at."""
         try:
             return self._look(pid)
         except Exception as error:  # a defect met in one process must not keep the others from their patch
             return [result._replace(detail=defect(error)) for result in self._all(pid, Reason.INTERNAL)]
 
-    def _look(self, pid: int) -> list[Result] | None:
+    def _look(self, pid: int) -> list[Result] | Hidden:
         if pid == 1 and not self._settings.patch_process_one:
             return self._all(pid, Reason.PROCESS_ONE)
         try:
             maps = read_maps(pid)
         except PermissionError:
-            if procfs.is_kernel_thread(pid):
-                return self._all(pid, Reason.KERNEL_THREAD)
-            return self._all(pid, Reason.NOT_PERMITTED) if self._named else None
+            found = hidden(pid)
+            if found is not None:
+                return self._all(pid, Reason.NOT_PERMITTED) if self._named else found
+            maps = b""
         except OSError:
-            return self._all(pid, Reason.PROCESS_GONE)
+            maps = b""
         if not maps:
             return self._all(
                 pid, Reason.KERNEL_THREAD if procfs.is_kernel_thread(pid) else Reason.PROCESS_GONE

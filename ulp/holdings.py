@@ -14,6 +14,7 @@ from ulp.engines import Applied
 from ulp.engines.direct import MAPS_MARK
 from ulp.engines.pulp import abi
 from ulp.engines.pulp import listing as pulp_listing
+from ulp.hidden import Hidden, hidden
 from ulp.memory import MemoryGone
 
 if TYPE_CHECKING:
@@ -57,13 +58,13 @@ class Holding(NamedTuple):
 
 def applied(
     *, pids: Sequence[int] | None = None, libraries: bool = False, livepatchable: bool = False
-) -> tuple[tuple[Holding, ...], int]:
-    """Return what processes hold, and how many this user may not look at.
+) -> tuple[tuple[Holding, ...], tuple[Hidden, ...]]:
+    """Return what processes hold, and those that this user may not look at.
 
     A change that a killed tool has left unfinished is finished first. Without ``pids``, all processes are looked at.
     """
     holdings = []
-    unseen = 0
+    unseen: list[Hidden] = []
     builds = Builds()
     pulp = pulp_listing.Listing(builds, livepatchable=livepatchable)
     for pid in pids if pids is not None else procfs.pids():
@@ -72,7 +73,7 @@ def applied(
             patches, problem = _direct(pid, maps) if MAPS_MARK in maps else ((), "")
             seen = pulp.look(pid, maps)
         except PermissionError:
-            unseen += not procfs.is_kernel_thread(pid)
+            unseen += filter(None, [hidden(pid)])
             continue
         except (OSError, MemoryGone):
             continue
@@ -98,7 +99,7 @@ def applied(
                 ),
             )
         )
-    return tuple(holdings), unseen
+    return tuple(holdings), tuple(unseen)
 
 
 def _direct(pid: int, maps: bytes) -> tuple[tuple[Applied, ...], str]:

@@ -13,6 +13,7 @@ from ulp import surgeon
 from ulp.builds import read_maps
 from ulp.engines.choice import has_libpulp
 from ulp.engines.pulp.engine import PulpEngine
+from ulp.hidden import Hidden, hidden
 from ulp.result import Reason, Refusal, defect
 
 _TIMEOUT: Final = 30.0  # seconds to wait for another ulp that is at work on the process
@@ -36,13 +37,13 @@ class Switched(NamedTuple):
         return self.detail or (self.reason.sentence if self.reason else "")
 
 
-def switch(*, enabled: bool, pids: Sequence[int] | None = None) -> tuple[list[Switched], int]:
-    """Let processes take live patches, or none; returns what came of it by pid, and how many could not be seen.
+def switch(*, enabled: bool, pids: Sequence[int] | None = None) -> tuple[list[Switched], list[Hidden]]:
+    """Let processes take live patches, or none; returns what came of it by pid, and who could not be seen.
 
     Without ``pids`` that is every process except this one. Raises Error where nothing can be done at all.
     """
     found: dict[int, Switched] = {}
-    unseen: set[int] = set()
+    unseen: dict[int, Hidden] = {}
     work = _Work(enabled=enabled)
     for _ in range(_ROUNDS if pids is None else 1):
         everyone = procfs.pids() if pids is None else pids
@@ -55,7 +56,7 @@ def switch(*, enabled: bool, pids: Sequence[int] | None = None) -> tuple[list[Sw
                 if visible or pids is not None:
                     fresh.append(answer)
                 else:
-                    unseen.add(pid)
+                    unseen[pid] = Hidden(pid, answer.name)
         except surgeon.SurgeonDied:
             raise Error(
                 "a helper process of ulp was killed while it was at work",
@@ -66,7 +67,7 @@ def switch(*, enabled: bool, pids: Sequence[int] | None = None) -> tuple[list[Sw
         # whoever was born of a process before that one was changed is not changed either, and on no list yet
         if not any(answer.changed for answer in fresh):
             break
-    return [found[pid] for pid in sorted(found)], len(unseen)
+    return [found[pid] for pid in sorted(found)], [unseen[pid] for pid in sorted(unseen)]
 
 
 class _Work:
@@ -84,7 +85,7 @@ class _Work:
         except OSError as error:
             if procfs.is_kernel_thread(pid):
                 return True, answer._replace(reason=Reason.KERNEL_THREAD)
-            if isinstance(error, PermissionError):
+            if isinstance(error, PermissionError) and hidden(pid) is not None:
                 return False, answer._replace(reason=Reason.NOT_PERMITTED)
             return True, answer._replace(reason=Reason.PROCESS_GONE)
         if not has_libpulp(maps):

@@ -103,13 +103,6 @@ def processes(number: int, kind: str = "") -> str:
     return f"{number} {kind}process{'es' * (number != 1)}"
 
 
-def unseen(number: int) -> str:
-    """Return the sentence about processes that this user may not look at."""
-    if os.geteuid():
-        return f"{processes(number)} of other users could not be looked at; root can"
-    return f"{processes(number)} could not be looked at, the system forbids it"
-
-
 def library_of(result: Result) -> str:
     """Return the basename of the target library."""
     return os.path.basename(result.library)

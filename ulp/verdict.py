@@ -15,6 +15,7 @@ from host.errors import Error, ExitStatus
 from host.names import command
 from host.terminal import Paint, sanitize, table
 from ulp.coverage import Question, Row, State, some
+from ulp.hidden import Hidden
 from ulp.report import processes, remedies_for
 from ulp.result import Reason
 
@@ -33,7 +34,7 @@ class Verdict:
     question: Question
     rows: Sequence[Row]  # ordered by pid
     patches: int  # live patches there are
-    unseen: int  # processes that this user may not look at
+    unseen: Sequence[Hidden] = ()  # processes that this user may not look at
     problems: Sequence[Error] = ()  # containers that could not be read
 
     @cached_property

@@ -36,7 +36,7 @@ def look(*, cve: str = "") -> Overview:
             covered=len(verdict.covered),
             patchable=verdict.patchable,
             stuck=len(verdict.stuck),
-            unseen=verdict.unseen,
+            unseen=len(verdict.unseen),
         )
         # where nothing else is known to help
         restarts = tuple(f"{row.name} ({row.pid})" for row in verdict.stuck if row.reason not in REMEDIES)
@@ -66,7 +66,7 @@ def look(*, cve: str = "") -> Overview:
 
 
 def _user_space(cve: str) -> tuple[Verdict | None, list[Finding]]:
-    from ulp import installed
+    from ulp import hidden, installed
     from ulp.assess import assess
     from ulp.container import find_labels
     from ulp.coverage import Question
@@ -94,7 +94,7 @@ def _user_space(cve: str) -> tuple[Verdict | None, list[Finding]]:
         standing = Standing.UNKNOWN
     sentence = verdict.sentence
     if verdict.unseen:
-        sentence += f"; {verdict.unseen} more could not be looked at"
+        sentence += f"; {hidden.sentence(verdict.unseen)}"
     for problem in verdict.problems[:1]:
         sentence += f"; {problem.sentence}"
     action = "; ".join(verdict.hints()) or ("look as root" if verdict.unseen and os.geteuid() else "")

@@ -137,7 +137,7 @@ class Worker:
         self._update(
             processes=fold(results, targets={each.path: each.target_name for each in containers}),
             looked_at=survey.looked_at,
-            unseen=survey.unseen,
+            unseen=len(survey.unseen),
             progress=(),
         )
 

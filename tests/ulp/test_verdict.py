@@ -14,6 +14,7 @@ from host.terminal import Paint, columns
 from tests.ulp.test_coverage import LIBC, A, B, applied, container
 from ulp.coverage import LivePatch, Question, Row, State
 from ulp.engines import Applied
+from ulp.hidden import Hidden
 from ulp.result import Reason
 from ulp.verdict import Verdict, grouped, one_by_one
 
@@ -60,7 +61,11 @@ def verdict(
     *rows: Row, label: str = "", unseen: int = 0, problems: Sequence[BadDataError] = (), patches: int = 1
 ) -> Verdict:
     return Verdict(
-        question=Question(label=label), rows=rows, patches=patches, unseen=unseen, problems=problems
+        question=Question(label=label),
+        rows=rows,
+        patches=patches,
+        unseen=[Hidden(7, "seven")] * unseen,
+        problems=problems,
     )
 
 

@@ -28,11 +28,12 @@ from typing import TYPE_CHECKING, Final
 from host import procfs
 from host.errors import ExitStatus
 from host.terminal import paint, sanitize
-from ulp import libpulp_status, report, selection
+from ulp import hidden, libpulp_status, report, selection
 
 if TYPE_CHECKING:
     from host.arguments import Parser
     from ulp.container import Container
+    from ulp.hidden import Hidden
     from ulp.holdings import Holding
 
 _LIBPULP: Final[Mapping[int, int]] = {  # its numbers; 0 means not applied
@@ -139,7 +140,10 @@ def _nothing(pid: int, container: Container) -> Finding:
 
 
 def _print_lines(
-    options: argparse.Namespace, containers: Sequence[Container], findings: Sequence[Finding], unseen: int
+    options: argparse.Namespace,
+    containers: Sequence[Container],
+    findings: Sequence[Finding],
+    unseen: Sequence[Hidden],
 ) -> None:
     ink = paint(options.color)
     words = {True: ink.good("APPLIED"), False: ink.bad("NOT APPLIED"), None: ink.warn("SKIPPED")}
@@ -150,7 +154,7 @@ def _print_lines(
             word = partly if finding.partly else words[finding.applied]
             print(f"{head}: {word} {sanitize(finding.sentence)}")
     if unseen:
-        print(f"ulp: {report.unseen(unseen)}.")
+        print(f"ulp: {sanitize(hidden.sentence(unseen))}.")
     for container in containers:
         answers = [f.applied for f in findings if f.container is container and f.applied is not None]
         name, target = sanitize(os.path.basename(container.path)), sanitize(container.target_name)
@@ -161,7 +165,7 @@ def _print_lines(
             print(f"ulp: {name} is applied nowhere, no process uses this build of {target}.")
 
 
-def _print_json(findings: Sequence[Finding], unseen: int) -> None:
+def _print_json(findings: Sequence[Finding], unseen: Sequence[Hidden]) -> None:
     from host import json_output
 
     json_output.write(
@@ -183,6 +187,6 @@ def _print_json(findings: Sequence[Finding], unseen: int) -> None:
                 }
                 for finding in findings
             ],
-            "unseen": unseen,
+            "unseen": len(unseen),
         },
     )

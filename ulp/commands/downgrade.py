@@ -38,7 +38,7 @@ from host.terminal import progress, sanitize
 from lifecycle import guide
 from lifecycle.guide import Outcome, State
 from lifecycle.kinds import LIBRARY_LIVE_PATCHES, is_live_patch
-from ulp import report
+from ulp import hidden, report
 from ulp.installed import DIRECTORY
 from ulp.wayback import Traveller, WayBack, package_of
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from host.config import Config
     from lifecycle.downgrade import Move, Plan
     from lifecycle.packages import Packages
+    from ulp.hidden import Hidden
 
 _NAMED = 5  # processes in a sentence
 
@@ -165,7 +166,7 @@ def _look(finished: zypper.Finished, journey: guide.Journey, way: WayBack, setti
         return guide.incomplete(journey.command, finished, now=there, hint=hint)
     with progress("Changing processes") as update:
         travellers = way.go(settings, on_progress=update)
-    fields = {"processes": [asdict(each) for each in travellers], "unseen": way.unseen}
+    fields = {"processes": [asdict(each) for each in travellers], "unseen": len(way.unseen)}
     people = _people(travellers, way.unseen)
     if not finished.good or not all(each.back for each in travellers):
         hint = f"when what is in the way has gone: {_again(moves)}" if travellers else ""
@@ -189,16 +190,17 @@ def _of_snapshot(finished: zypper.Finished, journey: guide.Journey, way: WayBack
     return guide.next_boot(journey.command, finished, journey.plan.moves, now=held)
 
 
-def _people(travellers: Sequence[Traveller], unseen: int) -> str:
+def _people(travellers: Sequence[Traveller], unseen: Sequence[Hidden]) -> str:
     late = [each for each in travellers if not each.back]
-    hidden = f"; {report.unseen(unseen)}" if unseen else ""
+    unknown = f"; {hidden.sentence(unseen)}" if unseen else ""
     if not travellers:
-        return f"no process had a live patch of it{hidden}"
+        return f"no process had a live patch of it{unknown}"
     if not late:
-        return f"{report.processes(len(travellers))} went back{hidden}"
+        return f"{report.processes(len(travellers))} went back{unknown}"
     named = "; ".join(f"{each.name} ({each.pid}): {each.detail}" for each in late[:_NAMED])
     more = f"; and {len(late) - _NAMED} more" if len(late) > _NAMED else ""
-    return f"{len(travellers) - len(late)} of {report.processes(len(travellers))} went back, not {named}{more}{hidden}"
+    everyone = report.processes(len(travellers))
+    return f"{len(travellers) - len(late)} of {everyone} went back, not {named}{more}{unknown}"
 
 
 def _remark(problems: Sequence[str]) -> None:

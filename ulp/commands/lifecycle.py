@@ -27,7 +27,7 @@ from host.errors import ExitStatus
 from host.terminal import paint, sanitize
 from lifecycle.expiry import Calendar, Used, exit_status, fields, worst
 from lifecycle.expiry_layout import expiry_lines
-from ulp import report, selection
+from ulp import hidden, report, selection
 from ulp.coverage import is_trusted
 from ulp.wayback import package_of, version_of
 
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
 
         more = [{"processes": sorted(processes)} for processes in used.values()]
         common = fields(expiries, threshold=threshold, today=calendar.today, more=more)
-        write("ulp-lifecycle", {**common, "unseen": unseen, "problems": problems})
+        write("ulp-lifecycle", {**common, "unseen": len(unseen), "problems": problems})
         return exit_status(worst(expiries, threshold))
     for line in expiry_lines(expiries, threshold=threshold, ink=paint(options.color)):
         print(line)
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
     if not expiries:
         problems = [*problems, "no process holds a live patch"]
     if unseen:
-        problems = [*problems, report.unseen(unseen)]
+        problems = [*problems, hidden.sentence(unseen)]
     for problem in problems:
         sys.stderr.write(f"ulp: {sanitize(problem)}\n")
     return exit_status(worst(expiries, threshold))

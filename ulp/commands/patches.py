@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING
 
 from host.errors import ExitStatus
 from host.terminal import Paint, is_terminal, paint, sanitize
-from ulp import libpulp_status, selection
+from ulp import hidden, libpulp_status, selection
 
 if TYPE_CHECKING:
     from host.arguments import Parser
     from ulp.engines import Applied
     from ulp.engines.pulp.library import Libpulp
+    from ulp.hidden import Hidden
     from ulp.holdings import Holding
 
 
@@ -79,9 +80,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.quiet:
         sys.stdout.flush()
         if unseen:
-            from ulp import report  # slow to import
-
-            print(f"ulp: {report.unseen(unseen)}.", file=sys.stderr)
+            print(f"ulp: {sanitize(hidden.sentence(unseen))}.", file=sys.stderr)
         if not holdings and is_terminal(sys.stdout):
             print("ulp: none of the processes holds a live patch.", file=sys.stderr)
     return ExitStatus.OK
@@ -134,7 +133,7 @@ def when(seconds: float) -> str:
         return "an unknown date"
 
 
-def _print_json(holdings: Sequence[Holding], unseen: int) -> None:
+def _print_json(holdings: Sequence[Holding], unseen: Sequence[Hidden]) -> None:
     from host import json_output
 
     json_output.write(
@@ -158,7 +157,7 @@ def _print_json(holdings: Sequence[Holding], unseen: int) -> None:
                 }
                 for holding in holdings
             ],
-            "unseen": unseen,
+            "unseen": len(unseen),
         },
     )
 

@@ -26,13 +26,14 @@ from typing import TYPE_CHECKING
 from host.errors import Error, ExitStatus
 from host.names import command
 from host.terminal import sanitize
-from ulp import libpulp_status, selection
+from ulp import hidden, libpulp_status, selection
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
     from host.arguments import Parser
+    from ulp.hidden import Hidden
     from ulp.patchable import Switched
 
 
@@ -86,7 +87,9 @@ def run(options: argparse.Namespace) -> int:
     return exit_status(done=done, failures=[reason for reason in failures if reason])
 
 
-def _print_lines(answers: Sequence[Switched], unseen: int, *, state: str, verbose: bool) -> None:
+def _print_lines(
+    answers: Sequence[Switched], unseen: Sequence[Hidden], *, state: str, verbose: bool
+) -> None:
     for answer in answers:
         process = f"Process {sanitize(answer.name)} (pid: {answer.pid})"
         if answer.reason is not None:
@@ -99,12 +102,10 @@ def _print_lines(answers: Sequence[Switched], unseen: int, *, state: str, verbos
             continue
         print(f"ulp: {line}", file=sys.stderr)
     if unseen:
-        from ulp.report import unseen as sentence
-
-        print(f"ulp: {sentence(unseen)}.", file=sys.stderr)
+        print(f"ulp: {sanitize(hidden.sentence(unseen))}.", file=sys.stderr)
 
 
-def _print_json(answers: Sequence[Switched], unseen: int, *, enabled: bool) -> None:
+def _print_json(answers: Sequence[Switched], unseen: Sequence[Hidden], *, enabled: bool) -> None:
     from host import json_output
 
     json_output.write(
@@ -122,6 +123,6 @@ def _print_json(answers: Sequence[Switched], unseen: int, *, enabled: bool) -> N
                 }
                 for answer in answers
             ],
-            "unseen": unseen,
+            "unseen": len(unseen),
         },
     )

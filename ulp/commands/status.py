@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 
 from host.errors import Error, ExitStatus, UsageError
 from host.terminal import paint, progress, sanitize, terminal_width
-from ulp import report, selection
+from ulp import hidden, selection
 from ulp.assess import assess
 from ulp.coverage import LivePatch, Question, Row
 from ulp.verdict import Verdict
@@ -137,7 +137,7 @@ def _print_text(options: argparse.Namespace, verdict: Verdict) -> None:
     if verdict.others:
         print(f"ulp: {verdict.other_builds()}{'' if with_others else '; -v lists them'}.")
     if verdict.unseen:
-        print(f"ulp: {report.unseen(verdict.unseen)}.")
+        print(f"ulp: {sanitize(hidden.sentence(verdict.unseen))}.")
     if verdict.patches:
         print(f"ulp: {sanitize(_watching())}.")
     color = {"covered": ink.good, "not-covered": ink.bad}.get(verdict.word, ink.warn)
@@ -180,8 +180,9 @@ def _print_json(verdict: Verdict, patches: Sequence[LivePatch]) -> None:
                 "patchable": verdict.patchable,
                 "stuck": len(verdict.stuck),
                 "other_builds": len({row.pid for row in verdict.others}),
-                "unseen": verdict.unseen,
+                "unseen": len(verdict.unseen),
             },
+            "hidden": hidden.rows(verdict.unseen),
             "live_patches": [
                 {
                     "path": patch.path,

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from host.arguments import enumerate_words, positive_integer, seconds
 from host.errors import ExitStatus, UsageError
 from host.terminal import paint, progress, sanitize
-from ulp import libpulp_status, report, selection
+from ulp import hidden, libpulp_status, report, selection
 from ulp.engines import Change, Consistency, EngineName, Settings
 from ulp.result import Outcome, Reason, Result
 
@@ -223,7 +223,7 @@ def _print_json(
                 "failed": counts.failed,
                 "not_concerned": counts.not_concerned,
                 "looked_at": survey.looked_at,
-                "unseen": survey.unseen,
+                "unseen": len(survey.unseen),
             },
         },
     )
@@ -256,7 +256,7 @@ def _print_lines(
         if counts.not_concerned and not options.process:
             print(f"ulp: {_others(counts.not_concerned, options, containers)}.")
         if survey.unseen:
-            print(f"ulp: {report.unseen(survey.unseen)}.")
+            print(f"ulp: {sanitize(hidden.sentence(survey.unseen))}.")
     verb = "that would be patched" if options.dry_run else "patched"  # reverted ones, too, as libpulp has it
     skipped = counts.skipped + (counts.not_concerned if options.process else 0)  # who is named, is listed
     print(f"ulp: Processes {verb}: {counts.patched}, Skipped: {skipped}, Failed: {counts.failed}.")

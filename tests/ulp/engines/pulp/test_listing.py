@@ -34,7 +34,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs another user or
 
 def listed(*pids: int) -> list[holdings.Holding]:
     found, unseen = holdings.applied(pids=pids, livepatchable=True)
-    assert unseen == 0
+    assert not unseen
     return list(found)
 
 
