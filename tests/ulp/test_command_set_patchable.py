@@ -90,7 +90,7 @@ def test_libpulp_sees_what_we_switch_and_the_other_way_round(target: Target) -> 
 
 
 @needs_libpulp
-@pytest.mark.parametrize("engine", ["auto", "pulp"])
+@pytest.mark.parametrize("engine", ["auto", "pulp", "direct"])
 def test_what_is_disabled_is_not_patched_and_said_so(target: Target, engine: str) -> None:
     container = ten_functions(200, library=library())
     words = ["trigger", "-p", str(target.pid), "-r", "100", f"--engine={engine}", str(container)]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Enable or disable live patching through libpulp in running processes.
 
-A process in which it is disabled takes no live patch until it is enabled again, but
-for 'ulp trigger --engine=direct'; what it holds stays in use. Without -p and -u all
-processes that have loaded libpulp are meant. No process is stopped for it. Every
-process where it changed is named on standard error.
+A process in which it is disabled takes no live patch until it is enabled again, by
+no engine; what it holds stays in use. Without -p and -u all processes that have loaded
+libpulp are meant. No process is stopped for it. Every process where it changed is named
+on standard error.
 
 Exit status:
   0   it is as asked in all of them

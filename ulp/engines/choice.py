@@ -2,7 +2,7 @@
 """Which engine changes a process: libpulp where the process has it, so that libpulp's own tool sees the change.
 
 What libpulp cannot do in a process (a container that it does not see, a function that was not compiled for it) is done
-from outside all the same. Who has disabled live patching for a process is obeyed.
+from outside all the same. Who has disabled live patching for a process is obeyed, whichever engine is asked for.
 """
 
 from __future__ import annotations
@@ -68,12 +68,13 @@ class Engines:
 
     def change(self, pid: int, change: Change, settings: Settings, maps: bytes) -> Result:
         """Change a process, whose memory map is ``maps``; never raises for what the process is or does."""
-        if settings.engine is EngineName.DIRECT:
-            return self._direct.change(pid, change, settings)
         if settings.engine is EngineName.PULP:
             return self._pulp.change(pid, change, settings)
         if not has_libpulp(maps):
             return self._direct.change(pid, change, settings)
+        if settings.engine is EngineName.DIRECT:
+            disabled = self._pulp.refusal(pid, change)
+            return disabled or self._direct.change(pid, change, settings)
         if change.apply is None:
             return self._revert(pid, change, settings, maps)
         result = self._pulp.change(pid, change, settings)
@@ -92,6 +93,8 @@ class Engines:
     def _revert(self, pid: int, change: Change, settings: Settings, maps: bytes) -> Result:
         """Take back what either engine has applied; an error of one of them is the answer."""
         result = self._pulp.change(pid, change, settings)
+        if result.reason is Reason.DISABLED:
+            return result
         if MAPS_MARK not in maps and result.reason is not Reason.NO_LIBPULP:
             return result
         direct = self._direct.change(pid, change, settings)

@@ -34,6 +34,18 @@ class PulpEngine:
         """Change the process, all or nothing; never raises for what the process is or does."""
         return PulpChange(self._images, pid, change, settings, self._cancelled).make()
 
+    def refusal(self, pid: int, change: Change) -> Result | None:
+        """Return the answer for a process whose user wants no live patches, None for all others."""
+        try:
+            with Process(pid, images=self._images) as process:
+                libpulp = library.find(process.memory, process.mappings, self._images)
+        except (OSError, MemoryGone):
+            return None
+        if libpulp is None or libpulp.error_state != abi.DISABLED_BY_USER:
+            return None
+        container = change.apply.path if change.apply is not None else ""
+        return Result(pid, process.name, Reason.DISABLED, container=container, engine=self.name)
+
     def recover(self, pid: int, *, timeout: float) -> bool:
         """Finish what a killed tool has left in the process; says whether there was anything. Raises Refusal."""
         deadline = time.monotonic() + timeout
