@@ -86,11 +86,14 @@ def directory(root: str = "/") -> str:
     return os.path.join(root, _binding().expandMacro("%{_dbpath}").lstrip("/"))
 
 
-def owners(paths: Iterable[str], *, root: str = "/") -> dict[str, Package]:
-    """Return the package of each path, as seen inside the root, that an installed one has; raises DatabaseError."""
+def owners(paths: Iterable[str], *, root: str = "/", loud: bool = False) -> dict[str, Package]:
+    """Return the package of each path, as seen inside the root, that an installed one has.
+
+    ``loud`` as for ``opened``. Raises DatabaseError.
+    """
     found: dict[str, Package] = {}
     packages: dict[int, Package] = {}
-    with opened(root) as database:
+    with opened(root, loud=loud) as database:
         for path in paths:
             for header in database.dbMatch("basenames", path):
                 number = header["dbinstance"]

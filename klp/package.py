@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from host import apart
+from host import apart, rpmdb
 from host.errors import Error
 from host.rpmdb import DatabaseError
 from klp import sysfs
 from klp.fixes import Fixes, Info, read_fixes, read_info
 from klp.kernel import module_files
-from lifecycle.installed import InstalledPackage, Owner, owners
+from lifecycle.installed import InstalledPackage, package_of
 
 INFO = "usr/share/livepatch/info"  # MODULE-SRCVERSION: what RPMs ship so that nobody needs their database
 
@@ -23,6 +23,15 @@ _LONGEST_LABEL = 300
 _MOST_COMPLAINTS = 4096  # bytes
 _PATIENCE = 10.0  # seconds for the rpm database
 _LABEL = re.compile(r"([^\s/]+)-([^\s/-]+-[^\s/-]+)\.([^\s/.-]+)")  # NAME-VERSION-RELEASE.ARCH
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Owner:
+    """The package that a file belongs to."""
+
+    package: InstalledPackage
+    changelog: tuple[str, ...]  # the entries' texts, newest first; untrusted
+    infos: tuple[str, ...]  # its files that say what its live patches fix
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +78,7 @@ def find_packages(modules: Iterable[str], *, root: str = "/") -> Packages:
     owned, problem_of_database = find_owners(paths, root=root)
     for path, owner in owned.items():
         info = infos.get(paths[path])
-        fixes = info.fixes if info else read_fixes(owner.changelog)
+        fixes = info.fixes if info else _fixes(owner.infos, owner.changelog, root)
         found[paths[path]] = LivePatchPackage(package=owner.package, fixes=fixes)
     return Packages(found=found, problem=problem_of_database)
 
@@ -80,7 +89,8 @@ def find_owners(paths: Iterable[str], *, root: str) -> tuple[dict[str, Owner], D
     def ask() -> tuple[dict[str, Owner], bytes]:
         log = os.memfd_create("rpm")
         os.dup2(log, 2)  # this is another process, which has nothing else to say
-        return owners(paths, root=root, loud=True), os.pread(log, _MOST_COMPLAINTS, 0)
+        found = rpmdb.owners(paths, root=root, loud=True)
+        return {path: _owner(package) for path, package in found.items()}, os.pread(log, _MOST_COMPLAINTS, 0)
 
     try:
         found, complaints = apart.call(ask, patience=_PATIENCE)
@@ -90,6 +100,26 @@ def find_owners(paths: Iterable[str], *, root: str) -> tuple[dict[str, Owner], D
         return {}, DatabaseError(f"the rpm database cannot be read: {problem}")
     first = complaints.decode(errors="replace").partition("\n")[0].removeprefix("error: ")
     return found, DatabaseError(f"the rpm database is damaged: {first}") if first else None
+
+
+def fixes_of(package: rpmdb.Package, *, root: str) -> Fixes:
+    """Return what an installed live patch package fixes: its own file says it, or else its changelog."""
+    owner = _owner(package)
+    return _fixes(owner.infos, owner.changelog, root)
+
+
+def _fixes(infos: Iterable[str], changelog: Iterable[str], root: str) -> Fixes:
+    texts = (sysfs.text(os.path.join(root, path[1:]), most=_LARGEST_INFO) for path in infos)
+    return next((info.fixes for info in map(read_info, texts) if info), None) or read_fixes(changelog)
+
+
+def _owner(package: rpmdb.Package) -> Owner:
+    """Return what is of interest of a package: a kernel's has thousands of files."""
+    return Owner(
+        package=package_of(package.name, package.evr, package.arch),
+        changelog=package.changelog,
+        infos=tuple(file.path for file in package.files if file.path.startswith(f"/{INFO}/")),
+    )
 
 
 def _read_info(module: str, root: str) -> Info | None:

@@ -18,8 +18,8 @@ from host import rpmdb
 from host.errors import Error
 from host.names import command
 from host.sysconfig import Livepatching, When
-from klp.fixes import read_fixes
 from klp.kernel_log import transition_seconds
+from klp.package import fixes_of
 from zypp_plugin.report import KernelRow, PackageRow
 from zypp_plugin.selection import describe
 from zypp_plugin.transaction import KERNEL
@@ -69,7 +69,7 @@ def read_packages(job: Job, *, sysconfig: Livepatching) -> Kernel:
         rows.append(describe(step, package))
         if package is None:
             continue
-        cves = tuple(cve for cve in read_fixes(package.changelog).cves if cve not in step.cves_before)
+        cves = tuple(cve for cve in fixes_of(package, root=job.root).cves if cve not in step.cves_before)
         for file in package.files:
             match = _MODULE.fullmatch(file.path)
             if match:

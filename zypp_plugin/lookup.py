@@ -54,7 +54,7 @@ def look_up(names: Sequence[str], *, root: str, limit: float = LIMIT) -> Install
 def _answer(sink: int, names: Sequence[str], root: str) -> None:
     from host import rpmdb
     from host.errors import Error
-    from klp.fixes import read_fixes
+    from klp.package import fixes_of
     from lifecycle.kinds import KERNEL_LIVE_PATCH
 
     versions: dict[str, list[str]] = {}
@@ -64,7 +64,7 @@ def _answer(sink: int, names: Sequence[str], root: str) -> None:
         for package in rpmdb.installed(names, root=root):
             versions.setdefault(package.name, []).append(package.evr)
             if KERNEL_LIVE_PATCH.fullmatch(package.name):
-                cves.setdefault(package.name, []).extend(read_fixes(package.changelog).cves)
+                cves.setdefault(package.name, []).extend(fixes_of(package, root=root).cves)
     except Error as error:
         problem = error.sentence
     data = json.dumps([versions, cves, problem]).encode()

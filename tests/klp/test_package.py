@@ -65,6 +65,20 @@ def test_what_the_rpm_ships_needs_no_database(tmp_path: Path) -> None:
     assert found.fixes == Fixes(cves=("CVE-2025-0002", "CVE-2025-0001"), others=())
 
 
+def test_what_the_rpm_ships_counts_for_a_module_that_is_not_loaded(tmp_path: Path) -> None:
+    """There is no telling which build of the module would be loaded; that of the package is meant."""
+    root = tmp_path / "root"
+    module = write_module(root, RELEASE, "livepatch-2-150600_2_1.ko")
+    info = tmp_path / "info"
+    info.write_text("CVE: CVE-2025-0002\n")
+    files = {module: root / module[1:], f"/{INFO}/{MODULE}-0123ABC": info}
+    install(root, [rpms.Spec(name=NAME, version="2", files=files, changelog=CHANGELOG)], work=tmp_path)
+    assert find_packages([MODULE], root=str(root)).found[MODULE].fixes.cves[0] == "CVE-2024-53042"
+    (root / INFO).mkdir(parents=True)
+    (root / INFO / f"{MODULE}-0123ABC").write_text(info.read_text())
+    assert find_packages([MODULE], root=str(root)).found[MODULE].fixes.cves == ("CVE-2025-0002",)
+
+
 def test_what_the_rpm_ships_may_lack_its_name(root: Path) -> None:
     write_info(root, "CVE: CVE-2025-0002\n")
     found = find_packages([MODULE], root=str(root)).found[MODULE]

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from lifecycle.installed import owners
 from tests.lifecycle.test_products import MODULE, SLES
 from tests.support import dated, zypp_root
 from tests.support.dated import TODAY
@@ -124,14 +123,6 @@ LIVE = line(LIVEPATCH, f"{SOON}, installed 2-150600.2.1, update available 4-1506
 DATED = line("dated", f"{LATER}, installed 1-1, update available 2-1", str(LATER))
 GLIBC = line(LIBRARY, "2031-07-31, installed 0.1-1, update available 0.2-1", "2031-07-31")
 PAGE = "\n*) See https://www.suse.com/lifecycle for latest information\n"
-
-
-def test_owners_of_files(system: ZyppRoot, tmp_path: Path) -> None:
-    other = zypp_root.make(tmp_path)
-    module = other.write("lib/livepatch.ko", "")
-    other.install(Spec(name=LIVEPATCH, files={"/lib/livepatch.ko": module}))
-    found = owners(["/lib/livepatch.ko", "/lib/nobodys"], root=str(other.root))
-    assert {path: owner.package.name for path, owner in found.items()} == {"/lib/livepatch.ko": LIVEPATCH}
 
 
 def test_all_that_ends(system: ZyppRoot) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from klp.package import INFO
 from tests.support import rpms
 from tests.support.commits import (
     FIRST,
@@ -30,9 +31,14 @@ PATCHES = "sys/kernel/livepatch"
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Sandbox]:
-    """A sandbox with two versions of a kernel live patch for the running kernel, and no live patch loaded."""
+    """A sandbox with four versions of a kernel live patch for the running kernel, and no live patch loaded.
+
+    The third says in a file what it fixes, the others in their changelogs.
+    """
     module = tmp_path / "module"
     module.write_text("a kernel module")
+    info = tmp_path / "info"
+    info.write_text("CVE: CVE-2025-0003 CVE-2025-0002 CVE-2025-0001\n")
     with sandbox() as made:
         made.run("mount", "-t", "tmpfs", "kernel", "/sys/kernel")
         (made.root / PATCHES).mkdir()
@@ -42,10 +48,13 @@ def machine(tmp_path: Path) -> Iterator[Sandbox]:
                     name=PACKAGE,
                     version=str(version),
                     release="150600.2.1",
-                    files={f"/lib/modules/{RELEASE}/livepatch/livepatch-{version}-150600_2_1.ko": module},
-                    changelog=_changelog(version),
+                    files={
+                        f"/lib/modules/{RELEASE}/livepatch/livepatch-{version}-150600_2_1.ko": module,
+                        **({f"/{INFO}/livepatch_3_150600_2_1-0AB": info} if version == 3 else {}),
+                    },
+                    changelog="" if version == 3 else _changelog(version),
                 )
-                for version in (1, 2)
+                for version in (1, 2, 3, 4)
             ),
             *packages(),
         )
@@ -102,6 +111,9 @@ def test_updates_and_downgrades_are_told_apart(machine: Sandbox) -> None:
     assert written["packages"][0]["action"] == "updated"
     assert written["kernel"][0]["cves"] == ["CVE-2025-0002"]  # the other one was fixed before
     assert "\n  CVE-2025-0002\n" in machine.run("zypper", "livepatch", "report", check=False).output
+    for version in (3, 4):
+        machine.zypper("install", f"{PACKAGE}={version}")
+        assert report(machine)["kernel"][0]["cves"] == [f"CVE-2025-000{version}"]
     machine.zypper("install", "--oldpackage", f"{PACKAGE}=1")
     assert report(machine)["packages"][0]["action"] == "downgraded"
     machine.zypper("remove", PACKAGE)
