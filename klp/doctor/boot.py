@@ -9,7 +9,7 @@ from pathlib import Path
 
 from host.clock import today
 from host.errors import Error
-from klp.doctor.findings import Finding, Mood, Topic
+from klp.doctor.findings import Finding, Topic
 from klp.doctor.situation import Situation
 from klp.initrd import file_names, find_initrds
 from klp.kernel import MODULE_FOLDERS, module_name
@@ -28,36 +28,22 @@ def initrd(situation: Situation) -> Iterator[Finding]:
     rebuild = (situation.subscription.rebuild.format(situation.release),)
     initrds = find_initrds(situation.release, root=situation.root)
     if not initrds:
-        yield Finding(
-            topic=Topic.INITRD,
-            mood=Mood.UNKNOWN,
-            sentence=f"no initrd of the kernel {situation.release} is in sight",
-            steps=rebuild,
-        )
+        yield Topic.INITRD.unknown(f"no initrd of the kernel {situation.release} is in sight", steps=rebuild)
     for path in initrds:
         try:
             held = _live_patches(path)
         except Error as problem:
-            yield Finding(
-                topic=Topic.INITRD,
-                mood=Mood.UNKNOWN,
-                sentence=problem.sentence,
-                steps=(problem.hint,) if problem.hint else (),
-            )
+            yield Topic.INITRD.unknown(problem.sentence, steps=(problem.hint,) if problem.hint else ())
             continue
         missing = [file for file, name in wanted.items() if name not in held]
         if not missing:
-            yield Finding(
-                topic=Topic.INITRD,
-                mood=Mood.OK,
-                sentence=f"{path} has {' and '.join(wanted)}: after a crash the kernel comes back patched",
+            yield Topic.INITRD.ok(
+                f"{path} has {' and '.join(wanted)}: after a crash the kernel comes back patched"
             )
             continue
         instead = f" but {' and '.join(sorted(held.values()))}" if held else ""
-        yield Finding(
-            topic=Topic.INITRD,
-            mood=Mood.PROBLEM,
-            sentence=f"{path} has not {' and '.join(missing)}{instead}: after a crash these fixes are missing",
+        yield Topic.INITRD.problem(
+            f"{path} has not {' and '.join(missing)}{instead}: after a crash these fixes are missing",
             steps=rebuild,
         )
 
@@ -91,33 +77,23 @@ def reboot(situation: Situation) -> Iterator[Finding]:
         yield _needed(f"the newer kernel {newer} is installed, and the running one {lacks}")
     elif newer:
         until = f", until {min(ends)}" if ends else ""
-        yield Finding(
-            topic=Topic.REBOOT,
-            mood=Mood.OK,
-            sentence=f"no reboot is needed now: {newer} is installed, but the running kernel gets its fixes from "
-            f"live patches{until}",
+        yield Topic.REBOOT.ok(
+            f"no reboot is needed now: {newer} is installed, but the running kernel gets its fixes from "
+            f"live patches{until}"
         )
     elif os.path.exists(os.path.join(root, _WANTED)):
         level = _first_word(os.path.join(root, _WANTED)) or "reboot"
-        yield Finding(
-            topic=Topic.REBOOT,
-            mood=Mood.NOTE,
-            sentence=f"/{_WANTED} asks for a {level}, but the running kernel is the newest that is installed: "
+        yield Topic.REBOOT.note(
+            f"/{_WANTED} asks for a {level}, but the running kernel is the newest that is installed: "
             "it is about something else",
             steps=("zypper ps -s",),
         )
     else:
-        yield Finding(
-            topic=Topic.REBOOT,
-            mood=Mood.OK,
-            sentence="no reboot is needed: no newer kernel is installed than the one that runs",
-        )
+        yield Topic.REBOOT.ok("no reboot is needed: no newer kernel is installed than the one that runs")
 
 
 def _needed(why: str) -> Finding:
-    return Finding(
-        topic=Topic.REBOOT, mood=Mood.PROBLEM, sentence=f"a reboot is needed: {why}", steps=("reboot",)
-    )
+    return Topic.REBOOT.problem(f"a reboot is needed: {why}", steps=("reboot",))
 
 
 def _in_effect(situation: Situation) -> list[str]:

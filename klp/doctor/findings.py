@@ -28,6 +28,22 @@ class Topic(enum.StrEnum):
     LOCK = "lock"  # of the kernel's package
     LIFECYCLE = "lifecycle"  # data that say until when
 
+    def ok(self, sentence: str) -> Finding:
+        """Return a finding about it: it is in order."""
+        return Finding(topic=self, mood=Mood.OK, sentence=sentence)
+
+    def note(self, sentence: str, *, steps: tuple[str, ...] = ()) -> Finding:
+        """Return a finding about it: it works as it is."""
+        return Finding(topic=self, mood=Mood.NOTE, sentence=sentence, steps=steps)
+
+    def problem(self, sentence: str, *, steps: tuple[str, ...]) -> Finding:
+        """Return a finding about it: fixes are missing, or will be."""
+        return Finding(topic=self, mood=Mood.PROBLEM, sentence=sentence, steps=steps)
+
+    def unknown(self, sentence: str, *, steps: tuple[str, ...] = ()) -> Finding:
+        """Return a finding about it: it could not be looked at."""
+        return Finding(topic=self, mood=Mood.UNKNOWN, sentence=sentence, steps=steps)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from host.clock import today
 from host.names import command
-from klp.doctor.findings import Finding, Mood, Topic
+from klp.doctor.findings import Finding, Topic
 from klp.doctor.situation import Situation
 
 
@@ -16,10 +16,8 @@ def package(situation: Situation) -> Iterator[Finding]:
     newest = situation.newest
     if not newest:
         if situation.package in situation.supply.newest:
-            yield Finding(
-                topic=Topic.PACKAGE,
-                mood=Mood.PROBLEM,
-                sentence="no live patch is installed for the running kernel, and there is one",
+            yield Topic.PACKAGE.problem(
+                "no live patch is installed for the running kernel, and there is one",
                 steps=(f"{situation.subscription.manager} install {situation.package}",),
             )
         return
@@ -28,26 +26,20 @@ def package(situation: Situation) -> Iterator[Finding]:
     loaded = {module.name for module in situation.unused} | {patch.name for patch in situation.patches}
     if newest not in loaded:
         others = " and ".join(sorted(running))
-        yield Finding(
-            topic=Topic.PACKAGE,
-            mood=Mood.PROBLEM,
-            sentence=f"{installed.label} is installed, but its live patch {newest} is not loaded"
+        yield Topic.PACKAGE.problem(
+            f"{installed.label} is installed, but its live patch {newest} is not loaded"
             + (f": {others} runs" if others else ""),
             steps=(f"modprobe {situation.file_of(newest)}", command("klp wait")),
         )
     update = situation.supply.updates.get(installed.name)
     if update is not None:
-        yield Finding(
-            topic=Topic.PACKAGE,
-            mood=Mood.PROBLEM,
-            sentence=f"{update.repository} has a newer live patch: {installed.name} {update.edition}",
+        yield Topic.PACKAGE.problem(
+            f"{update.repository} has a newer live patch: {installed.name} {update.edition}",
             steps=(f"{situation.subscription.manager} update {installed.name}",),
         )
     elif newest in running:
         no_newer = ", and no repository has a newer one" if situation.supply.repositories else ""
-        yield Finding(
-            topic=Topic.PACKAGE, mood=Mood.OK, sentence=f"{installed.label} is what runs{no_newer}"
-        )
+        yield Topic.PACKAGE.ok(f"{installed.label} is what runs{no_newer}")
 
 
 def maintenance(situation: Situation) -> Iterator[Finding]:
@@ -59,27 +51,19 @@ def maintenance(situation: Situation) -> Iterator[Finding]:
     manager = situation.subscription.manager
     if end is None:
         data = situation.subscription.data
-        yield Finding(
-            topic=Topic.LIFECYCLE,
-            mood=Mood.NOTE,
-            sentence=f"no lifecycle data say until when {installed.name} is maintained",
+        yield Topic.LIFECYCLE.note(
+            f"no lifecycle data say until when {installed.name} is maintained",
             steps=(f"{manager} install {data}",) if data else ("zypper search lifecycle-data",),
         )
     elif end <= today():
-        yield Finding(
-            topic=Topic.LIFECYCLE,
-            mood=Mood.PROBLEM,
-            sentence=f"the running kernel has got no more live patches since {end}",
+        yield Topic.LIFECYCLE.problem(
+            f"the running kernel has got no more live patches since {end}",
             steps=(f"{manager} install kernel-{situation.flavour}", "reboot"),
         )
     elif (end - today()).days <= situation.warn_days:
-        yield Finding(
-            topic=Topic.LIFECYCLE,
-            mood=Mood.NOTE,
-            sentence=f"the running kernel gets live patches until {end} only: plan a reboot into a newer one",
+        yield Topic.LIFECYCLE.note(
+            f"the running kernel gets live patches until {end} only: plan a reboot into a newer one",
             steps=(f"{manager} install kernel-{situation.flavour}",),
         )
     else:
-        yield Finding(
-            topic=Topic.LIFECYCLE, mood=Mood.OK, sentence=f"the running kernel gets live patches until {end}"
-        )
+        yield Topic.LIFECYCLE.ok(f"the running kernel gets live patches until {end}")

@@ -21,47 +21,35 @@ def kernel(situation: Situation) -> Iterator[Finding]:
     """Tell whether live patches are made for the running kernel, and whether it takes them."""
     release = situation.release or "that runs"
     if not situation.has_livepatching:
-        yield Finding(
-            topic=Topic.KERNEL,
-            mood=Mood.PROBLEM,
-            sentence=f"the kernel {release} has no live patching "
+        yield Topic.KERNEL.problem(
+            f"the kernel {release} has no live patching "
             f"({sysfs.livepatch_directory(situation.root)} is missing)",
             steps=("boot the kernel of the package kernel-default",),
         )
         return
     if sysfs.text(os.path.join(situation.root, _FTRACE)).strip() == "0":
-        yield Finding(
-            topic=Topic.KERNEL,
-            mood=Mood.PROBLEM,
-            sentence="function tracing is switched off, and live patches need it: none can be loaded",
+        yield Topic.KERNEL.problem(
+            "function tracing is switched off, and live patches need it: none can be loaded",
             steps=("sysctl kernel.ftrace_enabled=1",),
         )
     if not situation.release:
         return
     if not situation.package:
-        yield Finding(
-            topic=Topic.KERNEL,
-            mood=Mood.NOTE,
-            sentence=f"{release} is no kernel that SUSE makes live patches for: "
+        yield Topic.KERNEL.note(
+            f"{release} is no kernel that SUSE makes live patches for: "
             "those of kernel-default and kernel-rt are",
             steps=("boot the kernel of the package kernel-default",),
         )
     elif situation.packages or situation.package in situation.supply.newest:
-        yield Finding(
-            topic=Topic.KERNEL, mood=Mood.OK, sentence=f"live patches are made for the kernel {release}"
-        )
+        yield Topic.KERNEL.ok(f"live patches are made for the kernel {release}")
     elif situation.supply.repositories:
-        yield Finding(
-            topic=Topic.KERNEL,
-            mood=Mood.PROBLEM,
-            sentence=f"no repository has live patches for the running kernel: {situation.package} is not there",
+        yield Topic.KERNEL.problem(
+            f"no repository has live patches for the running kernel: {situation.package} is not there",
             steps=("zypper refresh", f"zypper search --details {situation.package}"),
         )
     elif situation.supply.is_known:
-        yield Finding(
-            topic=Topic.KERNEL,
-            mood=Mood.UNKNOWN,
-            sentence=f"zypper knows no repository that could have live patches for the kernel {release}",
+        yield Topic.KERNEL.unknown(
+            f"zypper knows no repository that could have live patches for the kernel {release}",
             steps=("zypper refresh",),
         )
 
@@ -69,10 +57,8 @@ def kernel(situation: Situation) -> Iterator[Finding]:
 def health(situation: Situation) -> Iterator[Finding]:
     """Tell whether the kernel has warned or crashed: no live patch mends that."""
     if not situation.health.is_fine:
-        yield Finding(
-            topic=Topic.KERNEL,
-            mood=Mood.NOTE,
-            sentence=f"{situation.health.sentence}: no live patch should be taken back before it is known why",
+        yield Topic.KERNEL.note(
+            f"{situation.health.sentence}: no live patch should be taken back before it is known why",
             steps=("dmesg --level=err,warn",),
         )
 
@@ -82,18 +68,14 @@ def live_patches(situation: Situation) -> Iterator[Finding]:
     for patch in situation.patches:
         yield _patch(patch)
         if patch.enabled and patch.name not in situation.packages and not situation.problems:
-            yield Finding(
-                topic=Topic.LIVE_PATCH,
-                mood=Mood.NOTE,
-                sentence=f"no installed package owns the module of {patch.name}: no update replaces it",
+            yield Topic.LIVE_PATCH.note(
+                f"no installed package owns the module of {patch.name}: no update replaces it"
             )
     in_use = any(patch.enabled for patch in situation.patches)
     for module in situation.unused:
         if module.pinned:
-            yield Finding(
-                topic=Topic.LIVE_PATCH,
-                mood=Mood.NOTE,
-                sentence=f"{module.name} was forced out of use: threads may run its functions until the next boot",
+            yield Topic.LIVE_PATCH.note(
+                f"{module.name} was forced out of use: threads may run its functions until the next boot"
             )
         else:
             name = situation.file_of(module.name)
@@ -106,17 +88,15 @@ def live_patches(situation: Situation) -> Iterator[Finding]:
             )
     when, _ = read_livepatching(root=situation.root).when(_SYSCONFIG)
     if when is When.NEVER:
-        yield Finding(
-            topic=Topic.LIVE_PATCH,
-            mood=Mood.NOTE,
-            sentence=f"{_SYSCONFIG}=never: a live patch that is installed takes effect with the next boot only",
+        yield Topic.LIVE_PATCH.note(
+            f"{_SYSCONFIG}=never: a live patch that is installed takes effect with the next boot only",
             steps=(f"set {_SYSCONFIG} to auto in /etc/sysconfig/livepatching",),
         )
 
 
 def _patch(patch: KernelPatch) -> Finding:
     if patch.in_effect:
-        return Finding(topic=Topic.LIVE_PATCH, mood=Mood.OK, sentence=f"{patch.name} is in effect")
+        return Topic.LIVE_PATCH.ok(f"{patch.name} is in effect")
     if patch.enabled is None or patch.transition is None:
         mood, sentence, steps = Mood.UNKNOWN, "cannot be read", (command("klp patches"),)
     elif patch.transition:

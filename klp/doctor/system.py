@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from klp.doctor.findings import Finding, Mood, Topic
+from klp.doctor.findings import Finding, Topic
 from klp.doctor.situation import Situation
 
 
@@ -16,37 +16,27 @@ def subscribed(situation: Situation) -> Iterator[Finding]:
     way, base = situation.subscription, situation.base
     if not way.is_known:
         what = f"{base.summary} is no product" if base else "no product is installed"
-        yield Finding(
-            topic=Topic.SUBSCRIPTION,
-            mood=Mood.NOTE,
-            sentence=f"{what} that SUSE makes live patches for",
-        )
+        yield Topic.SUBSCRIPTION.note(f"{what} that SUSE makes live patches for")
         return
     assert base is not None
     if way.module and not way.has_module:
-        yield Finding(
-            topic=Topic.SUBSCRIPTION,
-            mood=Mood.PROBLEM,
-            sentence=f"{way.module} is not activated: {base.summary} gets no live patches "
+        yield Topic.SUBSCRIPTION.problem(
+            f"{way.module} is not activated: {base.summary} gets no live patches "
             "(where it has a registration code of its own, add -r CODE)",
             steps=(way.activate, way.install),
         )
     elif not situation.supply.is_known:
         return
     elif not situation.supply.patterns:
-        yield Finding(
-            topic=Topic.SUBSCRIPTION,
-            mood=Mood.NOTE,
-            sentence=f"the pattern {' or '.join(way.patterns)} is not installed: "
+        yield Topic.SUBSCRIPTION.note(
+            f"the pattern {' or '.join(way.patterns)} is not installed: "
             "the next kernel comes without live patches",
             steps=(way.install,),
         )
     else:
         module = f"{way.module} is activated, and " if way.module else ""
-        yield Finding(
-            topic=Topic.SUBSCRIPTION,
-            mood=Mood.OK,
-            sentence=f"{module}the pattern {' or '.join(sorted(situation.supply.patterns))} is installed",
+        yield Topic.SUBSCRIPTION.ok(
+            f"{module}the pattern {' or '.join(sorted(situation.supply.patterns))} is installed"
         )
 
 
@@ -56,16 +46,10 @@ def lock(situation: Situation) -> Iterator[Finding]:
         return
     kernel = f"kernel-{situation.flavour}"
     if kernel in situation.supply.locked:
-        yield Finding(
-            topic=Topic.LOCK,
-            mood=Mood.OK,
-            sentence=f"{kernel} is locked: updates bring no kernel to boot into",
-        )
+        yield Topic.LOCK.ok(f"{kernel} is locked: updates bring no kernel to boot into")
     elif situation.supply.is_known:
-        yield Finding(
-            topic=Topic.LOCK,
-            mood=Mood.NOTE,
-            sentence=f"{kernel} is not locked: updates bring new kernels, and those ask for a reboot. "
+        yield Topic.LOCK.note(
+            f"{kernel} is not locked: updates bring new kernels, and those ask for a reboot. "
             "Where reboots are to be avoided:",
             steps=(f"zypper addlock {kernel}",),
         )
@@ -74,4 +58,4 @@ def lock(situation: Situation) -> Iterator[Finding]:
 def unread(situation: Situation) -> Iterator[Finding]:
     """Tell what could not be read, so that nobody takes silence for health."""
     for problem in situation.problems:
-        yield Finding(topic=Topic.KERNEL, mood=Mood.UNKNOWN, sentence=problem)
+        yield Topic.KERNEL.unknown(problem)
