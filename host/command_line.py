@@ -29,7 +29,7 @@ VERSION = "0.1.0"
 PROJECT = "zypp-livepatch"
 BROKEN_PIPE = 128 + 13  # what a shell shows for a program that SIGPIPE ended
 
-_LIBRARIES = ("capstone", "rich", "rpm", "solv")  # what the package requires (spec/zypp-livepatch.spec)
+_LIBRARIES = ("rpm", "solv")  # what the package requires (spec/zypp-livepatch.spec)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _WIDEST_HELP = 100
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -209,7 +210,11 @@ class progress:
             return
         self._next = now + self.INTERVAL
         if self._bar is None:
-            self._bar = _rich_bar()
+            try:
+                self._bar = _rich_bar()
+            except ImportError:  # SLE 15 may not have it for the Python that this runs with
+                self._next = math.inf
+                return
             self._bar.add_task(self._label, total=total)
             self._bar.start()
         self._bar.update(

@@ -141,12 +141,17 @@ def test_a_pipe_sees_no_progress_bar() -> None:
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
-@pytest.mark.parametrize(("pause", "bar"), [(0.2, True), (0.001, False)])
-def test_a_person_sees_a_bar_when_it_takes_longer_than_a_moment(pause: float, bar: bool) -> None:
+WITHOUT_RICH = "import sys\nsys.modules['rich'] = None"
+
+
+@pytest.mark.parametrize(
+    ("first", "pause", "bar"), [("", 0.2, True), ("", 0.001, False), (WITHOUT_RICH, 0.2, False)]
+)
+def test_a_person_sees_a_bar_when_it_takes_longer_than_a_moment(first: str, pause: float, bar: bool) -> None:
     main, other = pty.openpty()
     try:
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
-        code = textwrap.dedent(SLOW.format(pause=pause))
+        code = first + textwrap.dedent(SLOW.format(pause=pause))
         done = subprocess.run(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=other, env=environment, timeout=20
         )
@@ -157,7 +162,7 @@ def test_a_person_sees_a_bar_when_it_takes_longer_than_a_moment(pause: float, ba
         os.close(main)
         if other >= 0:
             os.close(other)
-    assert done.stdout == f"{bar}\n".encode()
+    assert done.stdout == f"{bar or bool(first)}\n".encode()
     assert (rb"Patch\x1bing [bold]" in shown) == bar
     assert (rb"La\x1bst" in shown, b"3/3" in shown) == (bar, bar)
     assert b"\x1bing" not in shown

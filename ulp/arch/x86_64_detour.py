@@ -172,9 +172,16 @@ def calls_pointers(body: bytes) -> bool:
 
 
 def _decoded(body: bytes, address: int) -> Iterator[tuple[int, int, str, str]]:
-    """Yield (address, length, mnemonic, operands) of every instruction, as far as they can be decoded."""
-    import capstone  # heavy, and one function in seventy needs it
+    """Yield (address, length, mnemonic, operands) of every instruction, as far as they can be decoded.
 
+    Raises CannotDivert where there is nothing to decode them with.
+    """
+    try:
+        import capstone  # heavy, and one function in seventy needs it
+    except ImportError as error:  # SLE 15 may not have it for the Python that this runs with
+        raise CannotDivert(
+            "its instructions can only be read with the library capstone for Python, which is missing"
+        ) from error
     decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     yield from decoder.disasm_lite(body, address)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import struct
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -300,6 +301,14 @@ def generated(draw: st.DrawFn) -> tuple[bytes, list[int]]:
         code[end - size : end] = (target - end).to_bytes(size, "little", signed=True)
         targets.append(target)
     return bytes(code), targets
+
+
+def test_without_a_disassembler_what_needs_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "capstone", None)
+    plain, branching = b"\x90" * 40, b"\x90" * 10 + b"\xeb\xf6" + b"\x90" * 28  # jmp to the third byte
+    assert chosen(plain).address == BASE
+    sentence = "its instructions can only be read with the library capstone for Python, which is missing"
+    assert str(refused(branching)) == sentence
 
 
 @settings(max_examples=300)

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from ulp import elf_constants as c
 from ulp.arch.x86_64 import ELF_MACHINE, PAGE, Relocation
-from ulp.arch.x86_64_detour import calls_pointers
+from ulp.arch.x86_64_detour import CannotDivert, calls_pointers
 from ulp.container import Container
 from ulp.elf import Elf
 from ulp.result import Reason, Refusal
@@ -172,7 +172,11 @@ def _refuse_exceptions_of_others(container: Container) -> None:
             raise may_throw(symbol.name)
     for unit in container.units:
         new = container.elf.find(unit.new_name) if is_cpp_function(unit.old_name) else None
-        if new is not None and calls_pointers(container.elf.read_address(new.value, new.size)):
+        try:
+            by_address = new and calls_pointers(container.elf.read_address(new.value, new.size))
+        except CannotDivert as error:
+            raise Refusal(Reason.UNSUPPORTED_CONTAINER, f"it may call C++ functions: {error}") from error
+        if by_address:
             raise may_throw(f"{unit.new_name} calls some by their addresses")
 
 
