@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ SPEC = PROJECT / "spec"
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The package in two versions."""
-    return package.build(tmp_path_factory.mktemp("rpm"))
+    return package.built(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,18 @@ def test_rpmlint_has_nothing_to_say(built: Built) -> None:
 def test_the_package_has_the_programs_version(built: Built) -> None:
     asked: list[str | Path] = ["rpm", "--query", "--package", "--queryformat", "%{VERSION}", built.first]
     assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout == VERSION
+
+
+def test_where_rpm_has_macros_for_services() -> None:
+    """As openSUSE's has; elsewhere the scripts do it themselves (test_machine_watch.py)."""
+    macros = ("service_add_pre", "service_add_post", "service_del_preun", "service_del_postun")
+    words: list[str | Path] = ["rpmspec", "--parse", SPEC / "zypp-livepatch.spec"]
+    for macro in macros:
+        words += ["--define", f"{macro}() call-{macro} %*"]
+    parsed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    for section, macro in zip(("pre", "post", "preun", "postun"), macros, strict=True):
+        assert f"\n%{section}\ncall-{macro} zypp-livepatch-watch.service\n" in parsed
+    assert "systemctl" not in parsed
 
 
 def test_nothing_is_compiled_when_it_runs(machine: Sandbox) -> None:
@@ -80,6 +93,24 @@ OTHERS = {
     "kernel-livepatch-tools": "/usr/bin/klp",
     "zypper-lifecycle-plugin": "/usr/lib/zypper/commands/zypper-lifecycle",
 }
+
+
+@pytest.mark.skipif(not shutil.which("systemctl"), reason="there is no systemctl")
+def test_presets_decide_whether_the_watcher_is_enabled(machine: Sandbox) -> None:
+    """Also in a root that no systemd has booted, as when an image is made."""
+    state = ("systemctl", "is-enabled", "zypp-livepatch-watch.service")
+    before = package.everything(machine)
+    machine.zypper("install", NAME)
+    assert machine.run(*state, check=False).output == "disabled\n"
+    machine.zypper("remove", NAME)
+    preset = machine.write(
+        "etc/systemd/system-preset/50-ours.preset", "enable zypp-livepatch-watch.service\n"
+    )
+    machine.zypper("install", NAME)
+    assert machine.run(*state).output == "enabled\n"
+    machine.zypper("remove", NAME)
+    preset.unlink()
+    assert {path for path in package.everything(machine) - before if "livepatch" in path} == set()
 
 
 def test_names_that_other_packages_have_too(machine: Sandbox, tmp_path: Path) -> None:
