@@ -62,8 +62,9 @@ class Presence:
             os.ftruncate(self._descriptor, len(text))
         except OSError:  # a full /run is no reason to stop
             pass
-        word = "es" if state.live_patches != 1 else ""
-        status = state.problem or f"{state.live_patches} live patch{word}; {state.patched} processes patched"
+        patches = "live patch" if state.live_patches == 1 else "live patches"
+        processes = "process" if state.patched == 1 else "processes"
+        status = state.problem or f"{state.live_patches} {patches}; {state.patched} {processes} patched"
         _notify(f"STATUS={status}" + ("\nREADY=1" if ready else ""))
 
 
