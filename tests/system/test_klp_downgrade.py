@@ -37,7 +37,9 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Saved:
     try:
         kernel = kernels.kernel(generation)
         built = modules.build(PATCHES, kernel=kernel, into=work / "modules")
-        offered = {patch: zypper.package(patch, built, kernel=kernel) for patch in PATCHES}
+        offered = {
+            patch: zypper.package(patch, built[patch.name], release=kernel.release) for patch in PATCHES
+        }
         rpms.build(list(offered.values()), into=work / "repository", work=work / "build")
         files = {
             **zypper.files(work / "repository", [zypper.GLIBC, offered[FOUR]], work=work),
@@ -55,7 +57,7 @@ def machine(booted: Saved) -> Iterator[Machine]:
     """The machine has run version 3 and runs 4 now, and zypper knows the repository."""
     with booted.running() as running:
         for patch in (THREE, FOUR):
-            assert running.call("load", path=packages.module_path(patch, booted.kernel)) == ""
+            assert running.call("load", path=packages.module_path(patch, booted.kernel.release)) == ""
             assert running.call("wait_for", path=f"{SYSFS}/{patch.name}/transition", text="0\n") is not None
         assert running.run("zypper", "--non-interactive", "refresh").status == 0
         yield running
@@ -69,7 +71,7 @@ def in_effect(machine: Machine) -> tuple[list[str], str | None]:
 
 
 def test_back_to_the_first_one(machine: Machine, booted: Saved) -> None:
-    name = packages.name(booted.kernel)
+    name = packages.name(booted.kernel.release)
     assert in_effect(machine) == ([FOUR.name], "4\n")
 
     done = machine.klp("-n", "downgrade")

@@ -47,7 +47,7 @@ class Patched(Machine):
 
     def load(self, patch: Livepatch) -> str:
         """Load a live patch; returns the name of the error, "" without."""
-        return str(self.call("load", path=packages.module_path(patch, self.kernel)))
+        return str(self.call("load", path=packages.module_path(patch, self.kernel.release)))
 
     def switch(self, patch: Livepatch, file: str, value: int) -> str:
         """Write to a file of a live patch; returns the name of the error, "" without."""
@@ -217,7 +217,7 @@ def test_what_a_user_may_not_see_is_not_denied(machine: Patched) -> None:
 
 def test_blocked_for_a_while(machine: Patched) -> None:
     pid = machine.sleeper("pause")
-    path = packages.module_path(PAUSE, machine.kernel)
+    path = packages.module_path(PAUSE, machine.kernel.release)
     told = {"patch": PAUSE.name, "cves": ["CVE-2024-53042"]}
     error, status, blocking, early, late = machine.every(
         ("load", {"path": path}),

@@ -239,6 +239,22 @@ class _Marks:
         return words[0] if words and callable(words[0]) else self
 
 
+def target() -> int:
+    """Start a process that calls the library; returns its id."""
+    _settle_targets()
+    from tests.support.targets import answers_library, caller, running
+
+    process = _endless.enter_context(running(caller(answers_library())))
+    _targets[process.pid] = process
+    return process.pid
+
+
+def answer(pid: int) -> int:
+    """Return what a process gets that ``target`` has started, from now on."""
+    (value,) = _targets[pid].answers()
+    return int(value)
+
+
 def give_way(words: list[str]) -> None:
     """Become another first process; a child goes on answering.
 
@@ -274,6 +290,8 @@ def end(value: int) -> None:
     out(_EXIT_PORT, value)
 
 
+_endless = contextlib.ExitStack()
+_targets: dict[int, Any] = {}
 _children: dict[int, subprocess.Popen[bytes]] = {}
 _CALLS: dict[str, Callable[..., object]] = {
     call.__name__: call
@@ -290,6 +308,8 @@ _CALLS: dict[str, Callable[..., object]] = {
         wait_for,
         watched,
         test,
+        target,
+        answer,
         give_way,
         sleep,
         every,
@@ -313,6 +333,7 @@ def _mount(kind: str, place: str) -> None:
 
 def serve() -> None:
     """Answer requests."""
+    os.chmod("/", 0o755)  # the kernel lets everybody write there
     _mount("proc", "/proc")
     _mount("sysfs", "/sys")
     _mount("devtmpfs", "/dev")

@@ -13,14 +13,14 @@ from tests.support.machine.modules import Livepatch
 _DATABASE = "/var/lib/rpm"  # as guest.py tells rpm
 
 
-def name(kernel: Kernel) -> str:
-    """Return what the package of a kernel's live patch is called."""
-    return f"kernel-livepatch-{kernel.release.replace('.', '_')}"
+def name(release: str) -> str:
+    """Return what the package of a live patch is called, for a kernel as uname -r calls it."""
+    return f"kernel-livepatch-{release.replace('.', '_')}"
 
 
-def module_path(patch: Livepatch, kernel: Kernel) -> str:
+def module_path(patch: Livepatch, release: str) -> str:
     """Return where a live patch's module is installed."""
-    return f"/lib/modules/{kernel.release}/livepatch/{patch.file_name}.ko"
+    return f"/lib/modules/{release}/livepatch/{patch.file_name}.ko"
 
 
 def database(
@@ -29,10 +29,10 @@ def database(
     """Install packages of live patches; returns the files of rpm's database by their paths in the machine."""
     specs = [
         rpms.Spec(
-            name=name(kernel),
+            name=name(kernel.release),
             version=str(patch.version),
             release=patch.release,
-            files={module_path(patch, kernel): modules[patch.name]},
+            files={module_path(patch, kernel.release): modules[patch.name]},
             changelog=changelog,
         )
         for patch, changelog in changelogs.items()
@@ -44,9 +44,9 @@ def database(
 
 def label(patch: Livepatch, kernel: Kernel) -> str:
     """Return what rpm -q says of a live patch's package."""
-    return f"{name(kernel)}-{patch.version}-{patch.release}.noarch"
+    return f"{name(kernel.release)}-{patch.version}-{patch.release}.noarch"
 
 
 def files(patches: Sequence[Livepatch], modules: Mapping[str, Path], *, kernel: Kernel) -> dict[str, Path]:
     """Return the modules' files by their paths in the machine."""
-    return {module_path(patch, kernel): modules[patch.name] for patch in patches}
+    return {module_path(patch, kernel.release): modules[patch.name] for patch in patches}

@@ -34,7 +34,7 @@ _HARDWARE = (
         "-cpu",
         "max,la57=off,-erms,-fsrm,-smap,-smep,-umip,-cx16",
         "-m",
-        "384",
+        "640",
     ),
     *("-nodefaults", "-no-reboot", "-display", "none", "-icount", "shift=2,sleep=off"),
     *("-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"),

@@ -3,20 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.support import installed_root, rpms
 from tests.support.machine import guest, packages, system
-from tests.support.machine.kernels import Kernel
 from tests.support.machine.modules import Livepatch
 
 GLIBC = rpms.Spec(name="glibc", version="2.38")  # what libzypp's systemCheck wants
 _PROGRAMS = ("zypper", "rpm", "repo2solv", "rpmdb2solv", "insmod", "rmmod")
 _REPOSITORY = "/srv/repository"
 _SETTINGS = f"[test]\nname=test\nenabled=1\nautorefresh=0\ngpgcheck=0\nbaseurl=dir:{_REPOSITORY}\n"
-# As SUSE's scripts do. Lua, which is part of rpm: it takes no shell
-_LOAD = 'assert(rpm.execute("insmod", "{path}"))'
+# What SUSE's packages do: the setting says whether, "auto" means unless it is for the next boot.
+# Lua, which is part of rpm: a shell is hindered by a live patch of vfork(2).
+_LOAD = """\
+local setting = "auto"
+local file = io.open("/etc/sysconfig/livepatching")
+if file then setting = file:read("a"):match("LIVEPATCH_KERNEL=(%a+)") or setting end
+local wanted = setting == "always" or (setting == "auto" and not os.getenv("TRANSACTIONAL_UPDATE"))
+if wanted and posix.uname("%r") == "{release}" then assert(rpm.execute("insmod", "{path}")) end
+"""
 
 
 def files(repository: Path, installed: Sequence[rpms.Spec], *, work: Path) -> dict[str, Path | bytes]:
@@ -37,16 +43,18 @@ def files(repository: Path, installed: Sequence[rpms.Spec], *, work: Path) -> di
     }
 
 
-def package(patch: Livepatch, modules: Mapping[str, Path], *, kernel: Kernel, **more: str) -> rpms.Spec:
-    """Return the package of a live patch, which loads it."""
-    path = packages.module_path(patch, kernel)
+def package(
+    patch: Livepatch, module: Path, *, release: str, name: str = "", changelog: str = ""
+) -> rpms.Spec:
+    """Return the package of a kernel's live patch, which loads it."""
+    path = packages.module_path(patch, release)
     return rpms.Spec(
-        name=packages.name(kernel),
+        name=name or packages.name(release),
         version=str(patch.version),
         release=patch.release,
-        files={path: modules[patch.name]},
-        scripts={"post -p <lua>": _LOAD.format(path=path)},
-        **more,  # type: ignore[arg-type]
+        files={path: module},
+        scripts={"post -p <lua>": _LOAD.format(release=release, path=path)},
+        changelog=changelog,
     )
 
 

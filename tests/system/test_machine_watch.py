@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The watcher's unit under real systemd on a real kernel, as real zypper has installed it, updates and removes it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.support.machine import whole
+from tests.support.machine.machine import Machine
+from ulp.watch.presence import UNIT
+
+OLD, NEW = 100, 200  # what the library's first function answers without and with the live patch
+
+
+def test_enabled_updated_and_removed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with whole.booted(tmp_path_factory).running() as machine:
+        assert machine.run("systemctl", "is-enabled", UNIT).output == "disabled\n"  # as the presets say
+        assert machine.run("systemctl", "enable", "--now", UNIT).status == 0
+        assert "0 live patches; 0 processes patched" in status(machine)
+        confined(machine, main_pid(machine))
+
+        before = machine.call("target")
+        assert machine.call("answer", pid=before) == OLD
+        # one commit brings a live patch, and a new version of all that is at work in it
+        done = whole.install(machine, whole.USERSPACE, "zypp-livepatch")
+        assert (done.status, done.errors) == (0, "")
+        assert machine.call("answer", pid=before) == NEW
+        assert machine.run("rpm", "--query", "zypp-livepatch").output == "zypp-livepatch-0.1.99-0.noarch\n"
+
+        later = machine.call("target")
+        until_patched(machine, later)
+        for pid in (before, later):  # by whom ever, but once
+            listed = json.loads(machine.run("ulp", "patches", "--json", "-p", str(pid)).output)
+            assert len(listed["processes"][0]["patches"]) == 1
+        watcher = main_pid(machine)
+        confined(machine, watcher)
+        shown = status(machine)
+        assert re.search(
+            r"1 live patch; (1 process|2 processes) patched", shown
+        )  # the first one, too, if it was faster
+        assert re.search(
+            rf"ulp\[{watcher}\]: caller \({later}\): answers_livepatch1.so applied, \d+ ms", shown
+        )
+        second = machine.run("ulp", "watch")
+        assert (second.status, second.output) == (75, "")
+        assert f"a watcher runs already, process {watcher}" in second.errors
+        said = machine.run("ulp", "status").output
+        assert f"{UNIT} runs (process {watcher}) and has patched " in said
+        assert "2 of 2 processes run the newest live patch for libanswers.so.0." in said
+
+        done = machine.run("zypper", "--non-interactive", "remove", "zypp-livepatch")
+        assert (done.status, done.errors) == (0, "")
+        assert machine.read(f"/proc/{watcher}/stat") is None
+        assert machine.run("systemctl", "is-enabled", UNIT).output == ""
+        assert (
+            machine.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "zypp-*").output == ""
+        )
+        places = ["/etc", "/run", "/usr", "/var"]
+        left = machine.run("find", *places, "-name", "*livepatch*", "-o", "-lname", "*livepatch*").output
+        assert [
+            path
+            for path in left.splitlines()
+            if not path.startswith(("/usr/lib64/answers-livepatches", "/usr/lib/checkout", "/var/cache"))
+        ] == []
+        assert machine.call("answer", pid=later) == NEW
+        machine.end()
+
+
+def status(machine: Machine) -> str:
+    """What systemctl shows of the unit, which runs."""
+    done = machine.run("systemctl", "status", UNIT)
+    assert done.status == 0, done
+    return done.output
+
+
+def main_pid(machine: Machine) -> int:
+    """The watcher's process id."""
+    return int(machine.run("systemctl", "show", "--property=MainPID", "--value", UNIT).output)
+
+
+def confined(machine: Machine, pid: int) -> None:
+    """What the unit takes away is away: the watcher sees another, read-only root, and has three capabilities left."""
+    status = dict(re.findall(r"(?m)^(\w+):\t(.*)$", machine.read(f"/proc/{pid}/status") or ""))
+    needed = f"{1 << 1 | 1 << 2 | 1 << 19:016x}"
+    assert {status[f"Cap{kind}"] for kind in ("Prm", "Eff", "Bnd")} == {needed}
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    mounts = {
+        line.split()[4]: line.split()[5].split(",")[0]
+        for line in (machine.read(f"/proc/{pid}/mountinfo") or "").splitlines()
+    }
+    assert (mounts["/"], mounts["/run/zypp-livepatch"], mounts["/tmp"]) == ("ro", "rw", "rw")
+    assert machine.call("names", path=f"/proc/{pid}/root/root") == []  # ProtectHome
+    writable = [line for line in (machine.read(f"/proc/{pid}/maps") or "").splitlines() if " rwxp " in line]
+    assert writable == []
+
+
+def until_patched(machine: Machine, pid: int) -> None:
+    """Wait for the watcher."""
+    for _ in range(100):
+        if machine.call("answer", pid=pid) == NEW:
+            return
+        machine.call("sleep", seconds=0.2)
+    raise AssertionError(status(machine))
