@@ -22,7 +22,7 @@ from tests.support.kernel_tree import write_module, write_patch, write_task
 from tests.support.klp import CHANGELOG, NAME, RELEASE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.bench.plan import Plan
     from tests.bench.tools import Run
@@ -49,13 +49,12 @@ def _start(plan: Plan, klp: str) -> Iterator[Row]:
     yield floor
     for case, runs in zip(list(cases)[1:], timed[1:], strict=True):
         says = "ready\n" if case == "klp status" else ""
-        yield Row(
-            benchmark="klp",
-            case=case,
-            tool="ulp",
-            values=_seconds(runs),
+        yield _ours(
+            case,
+            runs,
             goal=_TIMES_PYTHON * (floor.median or 0),
-            wrong="" if all(each.output == says for each in runs) else f"it does not say {says!r}",
+            right=says.__eq__,
+            wrong=f"it does not say {says!r}",
             note=_ratio(_seconds(runs), _seconds(timed[0]), "python -c pass"),
         )
 
@@ -64,15 +63,11 @@ def _blocking(plan: Plan, klp: str, root: Path) -> Iterator[Row]:
     write_patch(root, "livepatch_1", transition=1)
     states = [write_task(root, pid, state=int(pid != 7)) / "patch_state" for pid in range(1, plan.tasks + 1)]
     blocking, cat = _timed(plan, [klp, "blocking", "--root", str(root)], ["cat", *map(str, states)])
-    yield Row(
-        benchmark="klp",
-        case=f"klp blocking, {plan.tasks} tasks",
-        tool="ulp",
-        values=_seconds(blocking),
-        goal=GOAL,
-        wrong=""
-        if all(each.output == "7 7\n" for each in blocking)
-        else "it does not find the one that blocks",
+    yield _ours(
+        f"klp blocking, {plan.tasks} tasks",
+        blocking,
+        right="7 7\n".__eq__,
+        wrong="it does not find the one that blocks",
         note=_ratio(_seconds(blocking), _seconds(cat), "cat"),
     )
     yield Row(benchmark="klp", case=f"cat, {plan.tasks} files", tool="cat", values=_seconds(cat))
@@ -83,14 +78,8 @@ def _patches(plan: Plan, klp: str, root: Path) -> Iterator[Row]:
     write_patch(root, "livepatch_2_150600_2_1")
     [runs] = _timed(plan, [klp, "-v", "patches", "--root", str(root)])
     expected = "    CVE: CVE-2024-53042 CVE-2024-50115\n"
-    yield Row(
-        benchmark="klp",
-        case=f"klp -v patches, {plan.packages} packages",
-        tool="ulp",
-        values=_seconds(runs),
-        goal=GOAL,
-        wrong="" if all(expected in each.output for each in runs) else "the CVEs are missing",
-    )
+    case = f"klp -v patches, {plan.packages} packages"
+    yield _ours(case, runs, right=lambda output: expected in output, wrong="the CVEs are missing")
 
 
 def _install(plan: Plan, root: Path) -> None:
@@ -107,6 +96,27 @@ def _install(plan: Plan, root: Path) -> None:
     database.mkdir(parents=True)
     command = ["rpm", "--dbpath", str(database), "--install", "--justdb", "--nodeps", "--nosignature"]
     subprocess.run([*command, str(manifest)], check=True, capture_output=True)
+
+
+def _ours(
+    case: str,
+    runs: Sequence[Run],
+    *,
+    right: Callable[[str], object],
+    wrong: str,
+    goal: float = GOAL,
+    note: str = "",
+) -> Row:
+    """Return the row of runs of ours; ``right`` says of what they print whether it is, ``wrong`` what is missing."""
+    return Row(
+        benchmark="klp",
+        case=case,
+        tool="ulp",
+        values=_seconds(runs),
+        goal=goal,
+        wrong="" if all(right(each.output) for each in runs) else wrong,
+        note=note,
+    )
 
 
 def _timed(plan: Plan, *commands: Sequence[str]) -> list[list[Run]]:

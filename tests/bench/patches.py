@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tests.bench import machine
-from tests.bench.report import Row, against, unbroken
+from tests.bench.report import Row, beside_libpulp, unbroken
 from tests.bench.target import FUNCTIONS, Targets, build
 
 if TYPE_CHECKING:
@@ -26,14 +26,8 @@ RECORDED = "recorded value 5.2 s (500 processes)"
 
 def run(plan: Plan) -> Iterator[Row]:
     """List the processes with each tool that is there."""
-    yield from _measure(plan, plan.ours, goal=GOAL)
-    if plan.libpulp is not None:
-        theirs = list(_measure(plan, plan.libpulp, goal=None))
-        yield from theirs
-        ours = _measure(plan, plan.ours.preloading(plan.libpulp), goal=None)
-        yield from against(ours, theirs, times=PART)
-    else:
-        yield Row(benchmark="patches", case="live patches", tool="libpulp", recorded=RECORDED)
+    missing = Row(benchmark="patches", case="live patches", tool="libpulp", recorded=RECORDED)
+    yield from beside_libpulp(_measure, plan, goal=GOAL, times=PART, missing=missing)
 
 
 def listed(output: str, patch: str) -> dict[int, bool]:

@@ -117,6 +117,22 @@ def against(rows: Iterable[Row], peers: Iterable[Row], *, times: float) -> Itera
         yield row if theirs is None else replace(row, goal=times * theirs)
 
 
+def beside_libpulp(
+    measure: Callable[..., Iterator[Row]], plan: Plan, *, goal: float, times: float, missing: Row
+) -> Iterator[Row]:
+    """Measure our tool, and where libpulp is there libpulp's and ours through it, in so many times its time.
+
+    ``measure`` takes the plan, a tool and a goal; ``missing`` stands for a libpulp that is not there.
+    """
+    yield from measure(plan, plan.ours, goal=goal)
+    if plan.libpulp is None:
+        yield missing
+        return
+    theirs = list(measure(plan, plan.libpulp, goal=None))
+    yield from theirs
+    yield from against(measure(plan, plan.ours.preloading(plan.libpulp), goal=None), theirs, times=times)
+
+
 def human(value: float | None, unit: str) -> str:
     """Return a number as people read it, with three digits and a fitting unit."""
     if value is None:

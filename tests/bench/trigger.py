@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.bench import machine
-from tests.bench.report import Row, against, unbroken
+from tests.bench.report import Row, beside_libpulp, unbroken
 from tests.bench.target import FUNCTIONS, Targets, build
 
 if TYPE_CHECKING:
@@ -25,14 +25,8 @@ RECORDED = "recorded value 0.16 s (200 processes)"
 
 def run(plan: Plan) -> Iterator[Row]:
     """Patch and revert all processes with each tool that is there."""
-    yield from _measure(plan, plan.ours, goal=GOAL)
-    if plan.libpulp is not None:
-        theirs = list(_measure(plan, plan.libpulp, goal=None))
-        yield from theirs
-        ours = _measure(plan, plan.ours.preloading(plan.libpulp), goal=None)
-        yield from against(ours, theirs, times=TIMES)
-    else:
-        yield Row(benchmark="trigger", case="apply", tool="libpulp", recorded=RECORDED)
+    missing = Row(benchmark="trigger", case="apply", tool="libpulp", recorded=RECORDED)
+    yield from beside_libpulp(_measure, plan, goal=GOAL, times=TIMES, missing=missing)
 
 
 @unbroken

@@ -128,28 +128,6 @@ def zypper_as(system: Sandbox, script: str) -> Iterator[None]:
         system.run("mv", "/usr/bin/zypper-away", "/usr/bin/zypper")
 
 
-@contextmanager
-def holding_the_lock(system: Sandbox) -> Iterator[None]:
-    """Let another zypper be at work."""
-    shell = subprocess.Popen(
-        system.argv(["zypper", "--non-interactive", "shell"]),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"LC_ALL": "C.UTF-8", "HOME": "/root"},
-    )
-    assert shell.stdin and shell.stdout
-    try:
-        shell.stdin.write("search glibc\n")
-        shell.stdin.flush()
-        for line in shell.stdout:
-            if LIBRARY in line:
-                break
-        yield
-    finally:
-        shell.communicate("exit\n")
-
-
 def version(system: Sandbox, name: str, *, root: str = "/") -> str:
     """Return the installed version of a package."""
     return system.run("rpm", "--root", root, "--query", "--queryformat=%{version}", name).output

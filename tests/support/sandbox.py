@@ -110,6 +110,27 @@ class Sandbox:
         """Run zypper without questions."""
         return self.run("zypper", "--non-interactive", *words, check=check, env=env)
 
+    @contextmanager
+    def locked(self, question: str, *, answer: str) -> Iterator[None]:
+        """Let another zypper be at work, in a shell that was asked something and shows a line with the answer."""
+        shell = subprocess.Popen(
+            self.argv(["zypper", "--non-interactive", "shell"]),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "LC_ALL": "C.UTF-8", "HOME": "/root"},
+        )
+        assert shell.stdin and shell.stdout
+        try:
+            shell.stdin.write(f"{question}\n")
+            shell.stdin.flush()
+            for line in shell.stdout:
+                if answer in line:
+                    break
+            yield
+        finally:
+            shell.communicate("exit\n")
+
     def add_packages(self, *specs: rpms.Spec) -> None:
         """Build packages into the repository and let zypper see them."""
         rpms.build(specs, into=self.repository, work=self.work)

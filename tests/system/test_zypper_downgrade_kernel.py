@@ -6,11 +6,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
-from tests.support import downgrades
 from tests.support.downgrades import (
     KERNEL,
     LIBRARY,
@@ -25,18 +23,6 @@ from tests.support.downgrades import (
 )
 from tests.support.kernel_tree import write_patch
 from tests.support.sandbox import Sandbox
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with downgrades.downgradable(tmp_path_factory.mktemp("module")) as made:
-        yield made
-
-
-@pytest.fixture
-def fresh(system: Sandbox) -> Iterator[Sandbox]:
-    with downgrades.fresh(system) as made:
-        yield made
 
 
 @pytest.fixture

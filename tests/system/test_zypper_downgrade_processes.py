@@ -9,13 +9,12 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.support import commits, downgrades, rpms
+from tests.support import commits, rpms
 from tests.support.downgrades import (
     KERNEL,
     LIBRARY,
     answer,
     answering,
-    holding_the_lock,
     patched,
     version,
     without_plugin,
@@ -25,18 +24,6 @@ from tests.support.rpms import Spec
 from tests.support.sandbox import Sandbox
 from tests.support.targets import Target, answers_library, caller, held, running
 from tests.support.users import NOBODY, ordinary_user
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with downgrades.downgradable(tmp_path_factory.mktemp("module")) as made:
-        yield made
-
-
-@pytest.fixture
-def fresh(system: Sandbox) -> Iterator[Sandbox]:
-    with downgrades.fresh(system) as made:
-        yield made
 
 
 @pytest.fixture
@@ -165,7 +152,7 @@ def test_a_lock_is_named(fresh: Sandbox, process: Target) -> None:
 
 
 def test_another_zypper_is_at_work(fresh: Sandbox, process: Target) -> None:
-    with holding_the_lock(fresh):
+    with fresh.locked("search glibc", answer=LIBRARY):
         done = fresh.run("ulp", "downgrade", "-n", check=False)
     assert done.status == 75
     assert f"nothing was changed: {LIBRARY}-4-1 is installed" in done.errors

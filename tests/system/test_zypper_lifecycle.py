@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -251,24 +249,10 @@ def test_zypper_is_not_run(fresh: Sandbox) -> None:
 
 
 def test_while_zypper_holds_its_lock(fresh: Sandbox) -> None:
-    shell = subprocess.Popen(
-        fresh.argv(["zypper", "--non-interactive", "shell"]),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"LC_ALL": "C.UTF-8", "HOME": "/root"},
-    )
-    assert shell.stdin and shell.stdout
-    try:
-        shell.stdin.write("list-updates\n")
-        shell.stdin.flush()
-        for line in shell.stdout:
-            if "| kernel" in line:  # the last of the table: zypper has the lock and keeps it
-                break
+    # the kernel is the last of the table: zypper has the lock then and keeps it
+    with fresh.locked("list-updates", answer="| kernel"):
         assert fresh.zypper("list-updates", check=False).status == 7
         assert ours(fresh) == PLAIN
-    finally:
-        shell.communicate("exit\n")
 
 
 def test_an_ordinary_user_may_ask(fresh: Sandbox) -> None:
