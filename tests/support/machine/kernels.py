@@ -62,7 +62,8 @@ class Kernel:
 @functools.cache
 def kernel(generation: Generation) -> Kernel:
     """Return a kernel, fetched if need be; raises Unavailable."""
-    place = _cache() / generation.name
+    place = cache("kernels") / _LAYOUT / generation.name
+    place.parent.mkdir(exist_ok=True)
     with _locked(place.with_suffix(".lock")):
         if not place.is_dir():
             _prepare(generation, place)
@@ -72,10 +73,11 @@ def kernel(generation: Generation) -> Kernel:
     return Kernel(release=release, image=image, headers=headers)
 
 
-def _cache() -> Path:
+def cache(kind: str) -> Path:
+    """Return the user's cache directory for something; raises Unavailable."""
     home = os.environ.get("XDG_CACHE_HOME", "")  # to be ignored unless absolute (XDG Base Directory 0.8)
     base = Path(home) if home.startswith("/") else Path.home() / ".cache"
-    place = base / "zypp-livepatch" / "kernels" / _LAYOUT
+    place = base / "zypp-livepatch" / kind
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
