@@ -167,6 +167,13 @@ def tracer(pid: int, tid: int) -> int:
         return 0
 
 
+def dispositions(pid: int, tid: int) -> tuple[int, int]:
+    """Return the masks of the signals that a process ignores and catches, by a thread's status; raises OSError."""
+    _, _, rest = read(f"/proc/{pid}/task/{tid}/status").partition(b"\nSigIgn:")
+    ignored, _, rest = rest.partition(b"\nSigCgt:")
+    return int(ignored, 16), int(rest.partition(b"\n")[0], 16)
+
+
 def name(pid: int) -> str:
     """Return the process's name as it calls itself (untrusted text), at most 15 bytes; empty when it is gone."""
     try:

@@ -8,6 +8,7 @@ import ctypes
 import mmap
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -169,6 +170,19 @@ def test_a_kernel_thread_is_marked() -> None:
         pytest.skip("this container sees no kernel thread")
     state = procfs.task_state(2, 2)
     assert state is not None and state.flags & procfs.NO_USER_CODE
+
+
+def test_what_becomes_of_signals() -> None:
+    code = "import signal; signal.signal(2, signal.SIG_IGN); signal.signal(10, print); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        ignored, caught = procfs.dispositions(child.pid, child.pid)
+        child.communicate(b"\n")
+    assert (bool(ignored & 1 << 1), bool(caught & 1 << 1)) == (True, False)
+    assert (bool(ignored & 1 << 9), bool(caught & 1 << 9)) == (False, True)
 
 
 def test_who_has_children() -> None:

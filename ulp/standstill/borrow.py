@@ -74,9 +74,7 @@ def signals_to_block(thread: Thread, *, mask: int, but: Iterable[int] = ()) -> i
     ``mask`` is its own. An ignored signal is dropped, unless the thread that it is sent to blocks it: then it is given
     to another thread, whose wait ends in EINTR (sig_ignored() and complete_signal() in kernel/signal.c).
     """
-    chosen, caught = (
-        int(procfs.status_value(thread.tid, thread.tid, name), 16) for name in ("SigIgn", "SigCgt")
-    )
+    chosen, caught = procfs.dispositions(thread.tid, thread.tid)
     ignored = chosen | (_mask(_IGNORED_BY_DEFAULT) & ~caught)
     return arch.MASK64 & ~_mask(but) & (mask | ~ignored)
 
