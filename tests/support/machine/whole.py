@@ -22,7 +22,6 @@ BLOCKED = Livepatch(version=3, macros=('COMMAND_LINE "three"', "VFORK"), replace
 FOURTH = Livepatch(version=4, macros=('COMMAND_LINE "four"',), replace=True)
 ALL = (INITIAL, SECOND, BLOCKED, FOURTH)
 
-USERSPACE = "answers-livepatches"
 # Debian's flavours have two words, and no package that is called after them can be one of SUSE's
 KERNEL = "kernel-livepatch-6_1_0-1-default"
 OTHER = "9.9.9-150600.9-default"  # a kernel that does not run
