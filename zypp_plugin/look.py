@@ -23,7 +23,10 @@ _NAMED = 3
 
 
 def look(*, cve: str = "") -> Overview:
-    """Look at everything; ``cve`` is a number as klp.cves.normalize returns it."""
+    """Look at everything; ``cve`` is a number as klp.cves.normalize returns it.
+
+    Whoever asks for a CVE that is fixed everywhere is not answered with what else could be done.
+    """
     from ulp.report import REMEDIES
 
     verdict, user = _user_space(cve)
@@ -48,14 +51,16 @@ def look(*, cve: str = "") -> Overview:
         )
     runs, later = _watcher(needed=verdict is not None and verdict.patches > 0)
     reboot = os.path.exists(REBOOT)
-    if reboot:
+    answered = cve != "" and all(each.standing is Standing.COVERED for each in findings)
+    more = [] if answered else [*_exemptions(), *support]
+    if reboot and not answered:
         action = f"systemctl reboot, or see what wants it in {REBOOT}"
         findings.append(
             Finding(part="reboot", standing=Standing.TODO, sentence="a reboot is asked for", action=action)
         )
     return Overview(
         cve=cve,
-        findings=(*findings, *later, *_exemptions(), *support),
+        findings=(*findings, *later, *more),
         processes=processes,
         restarts=restarts,
         reboot=reboot,

@@ -76,6 +76,9 @@ def test_one_answer_for_each_stage(machine: Sandbox) -> None:
         assert (status, found["processes"], found["updates"]) == (1, "covered", "something-to-do")
         assert document["packages"] == [{"name": PACKAGE, "evr": "1-1", "until": None, "update": "2-1"}]
 
+        status, found, document = parts(machine, "--cve", CVE)  # of both versions: this one is in use
+        assert (status, found) == (0, {"processes": "covered", "later": "covered"})
+
         machine.zypper("install", f"{PACKAGE}=2")
         assert parts(machine)[0] == 0
         shown = ask(machine, "--color=no")
