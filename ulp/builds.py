@@ -90,13 +90,14 @@ class Builds:
         self._images: dict[bytes, Image] = {}
 
     def mapped(self, pid: int, maps: bytes) -> dict[bytes, bytes]:
-        """Return the builds in a process: build-id -> path. ``maps`` is its memory map."""
+        """Return the builds in a process: build-id -> path. ``maps`` is its memory map. Raises as ``files``."""
         return {file.build_id: file.path for file in self.files(pid, maps)}
 
     def files(self, pid: int, maps: bytes) -> list[File]:
         """Return the files with a build-id that a process can run code of, by address. ``maps`` is its memory map.
 
-        A debugger, a scanner or a library for backtraces maps other files to read them only.
+        A debugger, a scanner or a library for backtraces maps other files to read them only. Raises PermissionError
+        where the memory map may be read, and not the memory (with CAP_PERFMON alone).
         """
         found: list[File] = []
         end = 0  # of the last library that was found
@@ -131,6 +132,8 @@ class Builds:
             # a process that runs another program by now has told lies: only what still holds is remembered
             if fresh and read_maps(pid) == maps:
                 self._by_file.update(fresh)
+        except PermissionError:
+            raise
         except (OSError, MemoryGone, Unreadable):
             return found
         finally:

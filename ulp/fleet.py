@@ -119,8 +119,12 @@ class _Work:
     def _look(self, pid: int) -> list[Result] | Hidden:
         if pid == 1 and not self._settings.patch_process_one:
             return self._all(pid, Reason.PROCESS_ONE)
+        builds: dict[bytes, bytes] = {}
         try:
             maps = read_maps(pid)
+            # what the process surely does not hold is answered without a closer look
+            if maps and self._wanted:
+                builds = self._builds.mapped(pid, maps)
         except PermissionError:
             found = hidden(pid)
             if found is not None:
@@ -132,8 +136,6 @@ class _Work:
             return self._all(
                 pid, Reason.KERNEL_THREAD if procfs.is_kernel_thread(pid) else Reason.PROCESS_GONE
             )
-        # what the process surely does not hold is answered without a closer look
-        builds = self._builds.mapped(pid, maps) if self._wanted else {}
         return [self._one(pid, change, maps, builds) for change in self._changes]
 
     def _all(self, pid: int, reason: Reason) -> list[Result]:

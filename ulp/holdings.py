@@ -72,6 +72,8 @@ def applied(
             maps = read_maps(pid)
             patches, problem = _direct(pid, maps) if MAPS_MARK in maps else ((), "")
             seen = pulp.look(pid, maps)
+            all_patches = (*patches, *seen.patches) if seen else patches
+            files = builds.files(pid, maps) if libraries or all_patches else []
         except PermissionError:
             unseen += filter(None, [hidden(pid)])
             continue
@@ -79,8 +81,6 @@ def applied(
             continue
         if not maps:
             continue
-        all_patches = (*patches, *seen.patches) if seen else patches
-        files = builds.files(pid, maps) if libraries or all_patches else []
         listed = {file.build_id: file.path for file in files} if libraries else {}
         holdings.append(
             Holding(

@@ -117,7 +117,7 @@ class Worker:
         """Apply containers to every process; raises Error."""
         if not containers:
             return
-        from ulp import fleet
+        from ulp import fleet, hidden
         from ulp.engines import Change, Consistency, EngineName, Settings
 
         survey = fleet.change(
@@ -133,6 +133,8 @@ class Worker:
             exempt=self._exclusions.process,
             on_progress=self._progress,
         )
+        if survey.unseen:
+            self._update(notes=(*self._report.notes, hidden.sentence(survey.unseen)))
         results = [*survey.results, *self._process_one(containers)]
         self._update(
             processes=fold(results, targets={each.path: each.target_name for each in containers}),

@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 
 from host.errors import ExitStatus
+from host.names import command
 from host.terminal import sanitize
 from klp import sysfs
 from klp.blocking import Blocking, BlockingThread, find_blocking
@@ -73,7 +74,7 @@ def _line(thread: BlockingThread, *, level: int) -> str:
 
 def _remarks(blocking: Blocking, *, level: int) -> list[str]:
     remarks = list(blocking.problems)
-    hint = "; run klp as root" if os.geteuid() else ""
+    hint = f"; run {command('klp')} as root" if os.geteuid() else ""
     if blocking.hidden:
         threads = "1 thread" if blocking.hidden == 1 else f"{blocking.hidden} threads"
         remarks.append(f"{threads} may not be looked at{hint}")

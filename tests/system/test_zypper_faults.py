@@ -212,6 +212,27 @@ def test_the_package_is_gone_when_the_worker_looks(machine: Sandbox) -> None:
         assert process.answers()[0] == OLD
 
 
+def test_processes_that_root_may_not_look_at(machine: Sandbox) -> None:
+    """Root without a capability that all others have: the report says how many it missed, which, and why."""
+    with target() as process:
+        words = [
+            "setpriv",
+            "--bounding-set=-sys_ptrace",
+            "zypper",
+            "--non-interactive",
+            "install",
+            f"{PACKAGE}=1",
+        ]
+        machine.run(*words)
+        written = report(machine)
+        assert (written["processes"], process.answers()[0]) == ([], OLD)
+        [note] = written["notes"]
+        assert note.startswith(
+            f"{written['unseen']} processes could not be looked at, this root lacks CAP_SYS_PTRACE: "
+        )
+        assert note in machine.run("zypper", "livepatch", "report", check=False).output
+
+
 def test_a_container_that_was_changed_on_disk_is_refused(machine: Sandbox) -> None:
     configure(machine, "[plugin]\nwait = 0\n")
     with target() as process:
