@@ -244,7 +244,7 @@ def target() -> int:
     _settle_targets()
     from tests.support.targets import answers_library, caller, running
 
-    process = _endless.enter_context(running(caller(answers_library())))
+    process = _endless.enter_context(running(caller(answers_library()), "nap=20000"))
     _targets[process.pid] = process
     return process.pid
 

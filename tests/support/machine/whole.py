@@ -16,11 +16,11 @@ from tests.support.machine.kernels import Generation
 from tests.support.machine.machine import Finished, Machine, Saved, boot
 from tests.support.machine.modules import Livepatch
 
-INITIAL = Livepatch(version=1, macros=('COMMAND_LINE "one"',), replace=True)
-SECOND = Livepatch(version=2, macros=('COMMAND_LINE "two"',), replace=True)
-BLOCKED = Livepatch(version=3, macros=('COMMAND_LINE "three"', "VFORK"), replace=True)
-FOURTH = Livepatch(version=4, macros=('COMMAND_LINE "four"',), replace=True)
-ALL = (INITIAL, SECOND, BLOCKED, FOURTH)
+def _patch(version: int, *macros: str) -> Livepatch:
+    return Livepatch(version=version, macros=(f'COMMAND_LINE "{version}"', *macros), replace=True)
+
+
+ONE, TWO, THREE, FOUR = PATCHES = [_patch(1), _patch(2, "VFORK"), _patch(3), _patch(4)]
 
 # Debian's flavours have two words, and no package that is called after them can be one of SUSE's
 KERNEL = "kernel-livepatch-6_1_0-1-default"
@@ -38,37 +38,29 @@ def _changelog(*fixes: str) -> str:
     return "\n".join([*entries, "* Mon Mar 03 2025 someone@example.com\n- Bump up the version number\n"])
 
 
-CHANGELOGS = {
-    INITIAL: _changelog(),
-    SECOND: _changelog("CVE-2025-0002"),
-    BLOCKED: _changelog("CVE-2025-0003", "CVE-2025-0002"),
-    FOURTH: _changelog("CVE-2025-0004", "CVE-2025-0003", "CVE-2025-0002"),
-}
+_FIXES = [f"CVE-2025-000{version}" for version in (4, 3, 2)]
+CHANGELOGS = {patch: _changelog(*_FIXES[len(PATCHES) - patch.version :]) for patch in PATCHES}
 
 
 def booted(factory: pytest.TempPathFactory, generation: Generation = kernels.GENERATIONS[0]) -> Saved:
     """Return the machine, booted unless another process of this run has done so; skips the test without one.
 
-    systemd runs, our package is installed, and what ``install`` takes is in a repository.
+    systemd runs, our package is installed, and a repository has what ``install`` takes. Of the packages called
+    after the running kernel, as klp wants them, FOUR is installed and not loaded.
     """
 
     def make(place: Path) -> None:
         work = factory.mktemp("whole")
         (work / "modules").mkdir()
-        modules_built = modules.build(ALL, kernel=kernel, into=work / "modules")
+        made = modules.build(PATCHES, kernel=kernel, into=work / "modules")
         offered = [
-            zypper.package(
-                patch,
-                modules_built[patch.name],
-                release=release,
-                name=name,
-                changelog=CHANGELOGS[patch],
-            )
+            zypper.package(patch, made[patch.name], release=release, name=name, changelog=CHANGELOGS[patch])
             for patch, release, name in (
-                *((each, kernel.release, KERNEL) for each in ALL),
-                (INITIAL, OTHER, OTHER_KERNEL),
+                *((each, kernel.release, name) for name in (KERNEL, "") for each in PATCHES),
+                (ONE, OTHER, ""),
             )
         ]
+        installed = [zypper.GLIBC, package.DEBIAN, offered[-2]]
         offered.append(rpms.livepatch_spec(USERSPACE, [ten_functions(200, name="answers_livepatch1.so")]))
         repository = work / "repository"
         rpms.build(offered, into=repository, work=work / "build")
@@ -78,7 +70,8 @@ def booted(factory: pytest.TempPathFactory, generation: Generation = kernels.GEN
         path, text = package.PRESETS
         files = {
             **system.files(),
-            **zypper.files(repository, [zypper.GLIBC, package.DEBIAN], work=work),
+            **zypper.files(repository, installed, work=work),
+            **packages.files((THREE, FOUR), made, kernel=kernel),
             **guest.python_packages(package.PYTHON),
             **engine.files(),
             path: text.encode(),
