@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_enabled_updated_and_removed(tmp_path_factory: pytest.TempPathFactory) -
         assert machine.run("rpm", "--query", "zypp-livepatch").output == "zypp-livepatch-0.1.99-0.noarch\n"
 
         later = machine.call("target")
-        until_patched(machine, later)
+        until(machine, lambda: machine.call("answer", pid=later) == NEW)
         listed = json.loads(machine.run("ulp", "patches", "--json").output)["processes"]
         # by whom ever, but once
         assert {each["pid"]: len(each["patches"]) for each in listed} == {before: 1, later: 1}
@@ -44,6 +45,8 @@ def test_enabled_updated_and_removed(tmp_path_factory: pytest.TempPathFactory) -
         assert re.search(
             rf"ulp\[{watcher}\]: caller \({later}\): answers_livepatch1.so applied, \d+ ms", shown
         )
+        assert machine.run("systemctl", "reload", UNIT).status == 0
+        until(machine, lambda: status(machine).count("all processes were looked at: ") == 2)
         second = machine.run("ulp", "watch")
         assert (second.status, second.output) == (75, "")
         assert f"a watcher runs already, process {watcher}" in second.errors
@@ -92,10 +95,10 @@ def confined(machine: Machine, pid: int) -> None:
     assert writable == []
 
 
-def until_patched(machine: Machine, pid: int) -> None:
-    """Wait for the watcher."""
+def until(machine: Machine, condition: Callable[[], bool]) -> None:
+    """Wait for what the watcher is to do."""
     for _ in range(100):
-        if machine.call("answer", pid=pid) == NEW:
+        if condition():
             return
         machine.call("sleep", seconds=0.2)
     raise AssertionError(status(machine))

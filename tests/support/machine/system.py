@@ -12,7 +12,7 @@ from tests.support.machine.apt import Unavailable
 from tests.support.machine.machine import Machine
 from tests.support.machine.qemu import MachineError
 
-_TOOLS = ("sh", "find", "insmod", "readlink", "rm", "script")
+_TOOLS = ("sh", "find", "insmod", "kill", "readlink", "rm", "script")
 _SYSTEMD = ("systemctl", "systemd-run", "systemd-analyze", "systemd-notify", "journalctl")
 _TRIES = 100
 _UNITS = Path("/lib/systemd/system")
