@@ -170,13 +170,14 @@ class Memory:
     def _write_through(self, thread: int, address: int, data: bytes) -> int:
         """Write by the file of a thread that this one traces, and from now on."""
         descriptor = os.open(f"/proc/{self._pid}/task/{thread}/mem", os.O_RDWR | os.O_CLOEXEC)
-        # 16 random bytes that the kernel gives each program at its start (getauxval(3))
-        mark = procfs.auxiliary_vector(self._pid, thread).get(_AT_RANDOM, 0)
         try:
+            # 16 random bytes that the kernel gives each program at its start (getauxval(3))
+            mark = procfs.auxiliary_vector(self._pid, thread).get(_AT_RANDOM, 0)
             known = os.pread(self._descriptor, 16, mark)
             is_same = known != b"" and known == os.pread(descriptor, 16, mark)
         except OSError:
-            is_same = False
+            os.close(descriptor)
+            raise
         if not is_same:  # it runs another program by now
             os.close(descriptor)
             return 0

@@ -16,6 +16,7 @@ from tests.support.machine.kernels import Generation
 from tests.support.machine.machine import Finished, Machine, Saved, boot
 from tests.support.machine.modules import Livepatch
 
+
 def _patch(version: int, *macros: str) -> Livepatch:
     return Livepatch(version=version, macros=(f'COMMAND_LINE "{version}"', *macros), replace=True)
 
