@@ -37,7 +37,10 @@ def files() -> dict[str, Path | bytes]:
     """Return the files of a shell, its tools and systemd, by their paths in the machine; raises Unavailable."""
     if not all(path.exists() for path in _DAEMONS):
         raise Unavailable("there is no systemd")
-    daemons = [*_DAEMONS, *_DAEMONS[0].parent.glob("systemd-executor")]  # what 255 and later start units with
+    daemons = [
+        *_DAEMONS,
+        *_DAEMONS[0].parent.glob("systemd-executor"),
+    ]  # what 255 and later start units with
     units = [*_UNITS.glob("*.target"), *_UNITS.glob("systemd-journald*")]
     return {
         "/etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n",
