@@ -20,21 +20,20 @@ import os
 import pkgutil
 import signal
 import subprocess
-import sys
 import time
 import traceback
 import tty
-import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+
+from tests.support.machine import copies, trials
 
 _EXIT_PORT = 0xF4
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _FINIT_MODULE, _DELETE_MODULE = 313, 176  # x86_64 (the kernel's arch/x86/entry/syscalls/syscall_64.tbl)
 _MS_BIND, _MS_REC, _MS_MOVE = 4096, 16384, 8192  # mount(2)
 _PATIENCE = 120.0  # seconds of the machine's clock
-_HOME = {"HOME": "/root", "PATH": "/usr/sbin:/usr/bin", "LC_ALL": "C.UTF-8"}
 
 
 def run(words: Sequence[str], user: int = 0) -> dict[str, object]:
@@ -43,7 +42,7 @@ def run(words: Sequence[str], user: int = 0) -> dict[str, object]:
         words,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        env=_HOME,
+        env=copies.HOME,
         timeout=_PATIENCE,
         user=user,
         cwd="/",
@@ -54,41 +53,7 @@ def run(words: Sequence[str], user: int = 0) -> dict[str, object]:
 
 def klp(words: Sequence[str], user: int = 0) -> dict[str, object]:
     """Run klp to its end, in a copy of this process that has imported what klp imports: that is most of its time."""
-    return _copied("klp", words, user)
-
-
-def _copied(program: str, words: Sequence[str], user: int = 0) -> dict[str, Any]:
-    output, errors = os.memfd_create("output"), os.memfd_create("errors")
-    pid = os.fork()
-    if pid == 0:
-        _become([program, *words], user, output, errors)
-    _, status = os.waitpid(pid, 0)
-    return {"status": os.waitstatus_to_exitcode(status), "output": _text(output), "errors": _text(errors)}
-
-
-def _text(descriptor: int) -> str:
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    with open(descriptor, errors="backslashreplace") as file:
-        return file.read()
-
-
-def _become(words: list[str], user: int, output: int, errors: int) -> NoReturn:
-    status = -1
-    try:
-        os.setresuid(user, user, user)
-        os.dup2(output, 1)
-        os.dup2(errors, 2)
-        os.environ.update(_HOME)
-        sys.argv = words
-        status = importlib.import_module(f"{words[0]}.cli").main()
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+    return copies.copied("klp", words, user)
 
 
 def _import_everything() -> None:
@@ -102,7 +67,11 @@ def _import_everything() -> None:
 def start(words: Sequence[str], inside: int) -> int:
     """Start a command and return its process id as soon as it sleeps in a system call, given by its number."""
     process = subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_HOME
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=copies.HOME,
     )
     _children[process.pid] = process
     end = time.monotonic() + _PATIENCE
@@ -182,79 +151,6 @@ def watched(patch: str, cves: Sequence[str], patience: float) -> dict[str, Any]:
     return dataclasses.asdict(row)
 
 
-def test(cases: Sequence[Mapping[str, Any]]) -> str:
-    """Call tests that need nothing but what was compiled before; returns how they failed, "" if none did.
-
-    A case has its ``name``, MODULE:FUNCTION, its ``arguments``, and ``settings``: constants of the module.
-    """
-    said = os.memfd_create("said")
-    pid = os.fork()
-    if pid == 0:
-        _test(cases, said)
-    while os.wait()[0] != pid:  # orphans are ours, too
-        pass
-    return _text(said)
-
-
-def _test(cases: Sequence[Mapping[str, Any]], said: int) -> NoReturn:
-    os.dup2(said, 2)
-    try:
-        _settle_targets()
-        importlib.import_module("ulp.commands.trigger")
-        livepatches = importlib.import_module("tests.support.livepatches")
-        vars(livepatches)["subprocess"] = types.SimpleNamespace(run=_ulp)
-        for case in cases:
-            module, _, function = case["name"].partition(":")
-            tests = importlib.import_module(module)
-            vars(tests).update(case["settings"])
-            getattr(tests, function)(**case["arguments"])
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(0)
-
-
-def _ulp(words: Sequence[str], **_: object) -> subprocess.CompletedProcess[str]:
-    done = _copied("ulp", words[1:])
-    return subprocess.CompletedProcess(words, done["status"], done["output"], done["errors"])
-
-
-def _settle_targets() -> None:
-    """Let tests find what was compiled for this machine, by the process that has booted it."""
-    from tests.support import targets
-
-    origin = json.loads((Path(__file__).parent / "tests/origin").read_text())
-    vars(targets)["workshop"] = lambda: Path(origin["workshop"])
-    targets.Session.number = origin["session"]
-
-
-class _Marks:
-    """Stands in for pytest, which takes long to start here: to a test that is just called its marks mean nothing."""
-
-    def __getattr__(self, name: str) -> _Marks:
-        return self
-
-    def __call__(self, *words: object, **more: object) -> object:
-        return words[0] if words and callable(words[0]) else self
-
-
-def target() -> int:
-    """Start a process that calls the library; returns its id."""
-    _settle_targets()
-    from tests.support.targets import answers_library, caller, running
-
-    process = _endless.enter_context(running(caller(answers_library()), "nap=20000"))
-    _targets[process.pid] = process
-    return process.pid
-
-
-def answer(pid: int) -> int:
-    """Return what a process gets that ``target`` has started, from now on."""
-    (value,) = _targets[pid].answers()
-    return int(value)
-
-
 def give_way(words: list[str]) -> None:
     """Become another first process; a child goes on answering.
 
@@ -266,7 +162,7 @@ def give_way(words: list[str]) -> None:
     _LIBC.mount(b".", b"/", None, _MS_MOVE, None)
     os.chroot(".")
     if os.fork():
-        os.execve(words[0], words, _HOME)
+        os.execve(words[0], words, copies.HOME)
 
 
 def sleep(seconds: float) -> None:
@@ -290,8 +186,6 @@ def end(value: int) -> None:
     out(_EXIT_PORT, value)
 
 
-_endless = contextlib.ExitStack()
-_targets: dict[int, Any] = {}
 _children: dict[int, subprocess.Popen[bytes]] = {}
 _CALLS: dict[str, Callable[..., object]] = {
     call.__name__: call
@@ -307,9 +201,9 @@ _CALLS: dict[str, Callable[..., object]] = {
         names,
         wait_for,
         watched,
-        test,
-        target,
-        answer,
+        trials.test,
+        trials.target,
+        trials.answer,
         give_way,
         sleep,
         every,
@@ -340,7 +234,7 @@ def serve() -> None:
     line = os.open("/dev/ttyS1", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
     tty.setraw(line)
     _import_everything()
-    sys.modules["pytest"] = _Marks()  # type: ignore[assignment]
+    trials.settle()
     send = functools.partial(_send, line)
     send({"ready": os.uname().release})
     received = b""

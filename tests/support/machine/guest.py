@@ -21,6 +21,12 @@ from tests.support.targets import compiled
 
 PROJECT = Path(__file__).parents[3]
 ROOMS = ("host", "klp", "lifecycle", "ulp", "zypp_plugin")
+# the agent and the packages that it is in
+_AGENT = (
+    "__init__.py",
+    "support/__init__.py",
+    *(f"support/machine/{name}.py" for name in ("__init__", "agent", "copies", "trials")),
+)
 _PACKAGES = "/usr/lib/python3/dist-packages"  # where that looks for packages
 _PYTHON = "/usr/bin/python3"  # python3-rpm's, and what an installed klp would run with
 HOME = "/usr/lib/checkout"  # where our rooms are in the machine; an installed package has its own place
@@ -35,7 +41,7 @@ import sys
 sys.path.insert(0, "{HOME}")
 """
 _KLP = f"{_SCRIPT}from klp.cli import main\nsys.exit(main())\n"
-_INIT = f"{_SCRIPT}import agent\nagent.live()\n"
+_INIT = f"{_SCRIPT}from tests.support.machine import agent\nagent.live()\n"
 _ASK = """\
 import json, rpm, sys, sysconfig
 print(json.dumps([sys.implementation.cache_tag, sysconfig.get_path("stdlib"), rpm.__path__[0], sys.executable]))
@@ -129,7 +135,10 @@ def needed(programs: Sequence[Path]) -> list[Path]:
 def _rooms() -> list[tuple[str, bytes]]:
     """Return our modules and the agent, compiled by the Python that runs them."""
     with tempfile.TemporaryDirectory() as work:
-        shutil.copy(Path(__file__).with_name("agent.py"), work)
+        for name in _AGENT:
+            place = Path(work, "tests", name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / "tests" / name, place)
         for room in ROOMS:
             shutil.copytree(PROJECT / room, Path(work, room), ignore=shutil.ignore_patterns("__pycache__"))
         subprocess.run([_PYTHON, "-m", "compileall", "-q", "-b", "-s", work, "-p", HOME, work], check=True)

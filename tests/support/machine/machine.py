@@ -34,7 +34,7 @@ class Machine:
         self._running = running
 
     def call(self, name: str, /, **arguments: object) -> Any:
-        """Let the agent do something (a function of agent.py) and return its answer."""
+        """Let the agent do something (one of agent.py's calls) and return its answer."""
         self._running.send({"call": name, "arguments": arguments})
         answer = self._running.receive()
         self._running.pause()
