@@ -30,7 +30,7 @@ def test_what_it_starts_and_where_it_writes() -> None:
     assert f"/run/{unit['RuntimeDirectory']}/watch" == presence.FILE
     assert unit["RuntimeDirectoryPreserve"] == "yes"  # the worker's lock is there, too
     text = (SPEC / "zypp-livepatch.spec").read_text()
-    assert f"%{{_unitdir}}/{presence.UNIT}\n" in text
+    assert f"%global unit      {presence.UNIT}\n" in text and "%{_unitdir}/%{unit}\n" in text
     assert "launcher %{home}/bin/ulp ulp.cli\n" in text
 
 
