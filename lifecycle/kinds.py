@@ -12,8 +12,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import solv
 
+# Behind the dash what `uname -r` says, with _ for each dot; whoever builds live patches for a kernel of his own keeps
+# to that. The words are the parts of such a package that are no live patch.
 KERNEL_LIVE_PATCH = re.compile(
-    r"(?:kgraft-patch|kernel-livepatch)-\d+_\d+_\d+-\d+(?:_\d+){0,4}-[a-z][a-z0-9]*"
+    r"(?:kgraft-patch|kernel-livepatch)-\d+_\d+[\w+~]*(?:-(?!(?:debuginfo|debugsource|devel|extra)$)[\w+~]+)+"
 )
 LIBRARY_LIVE_PATCHES = "-livepatches"  # the end of a package's name
 PRODUCT = "product:"

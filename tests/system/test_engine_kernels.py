@@ -23,9 +23,12 @@ CASES = (
 )
 
 
-@pytest.fixture(scope="module", params=kernels.GENERATIONS, ids=lambda generation: generation.name)
+EXTREMES = (kernels.GENERATIONS[0], kernels.GENERATIONS[-1])
+
+
+@pytest.fixture(scope="module", params=EXTREMES, ids=lambda generation: generation.name)
 def booted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Saved:
-    """A kernel of each generation."""
+    """The oldest and the newest kernel."""
     return generations.booted(request.param, tmp_path_factory)
 
 

@@ -94,7 +94,13 @@ def test_any_json_is_steps_or_refused(value: object) -> None:
         ("kernel-livepatch-6_4_0-150600_9-default", KERNEL),
         ("kernel-livepatch-5_14_21-150400_24_33-rt", KERNEL),
         ("kgraft-patch-3_12_51-52_39-default", KERNEL),
+        ("kernel-livepatch-6_12_0-160000_5-64kb", KERNEL),
+        ("kernel-livepatch-6_12_95+deb12-cloud-amd64", KERNEL),  # no kernel of SUSE's
+        ("kernel-livepatch-6_18_44-fc-v595", KERNEL),
         ("kernel-livepatch-tools", ""),
+        ("kernel-livepatch-tools-devel", ""),
+        ("kernel-livepatch-SLE15-SP6_Update_2-debugsource", ""),
+        ("kernel-livepatch-6_4_0-150600_9-default-debuginfo", ""),
         ("kernel-default-livepatch", ""),
         ("kernel-livepatch-6_4_0-150600_9-default-extra", ""),
         ("glibc-livepatches", USERSPACE),
