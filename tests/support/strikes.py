@@ -153,6 +153,6 @@ class Course:
 @contextmanager
 def course(do: str, *, chance: random.Random, counts: Counter[str]) -> Iterator[Course]:
     """Start a target and a striker; reverted live patches stay mapped, so neither is for more than dozens of hits."""
-    with running(program("busy"), "nap=300") as target, striking(target, ten_functions(200)) as strike:
+    with running(program("busy"), "nap=1500") as target, striking(target, ten_functions(200)) as strike:
         yield Course(target, strike, do, chance=chance)
         counts["EINTR"] += interrupted(target)

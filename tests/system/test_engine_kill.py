@@ -46,7 +46,7 @@ def test_the_command_itself_killed(at: str) -> None:
     """The same with the real command."""
     chance = random.Random(f"{SEED} command {at}")
     container = ten_functions(200)
-    with running(program("busy"), "nap=300") as target:
+    with running(program("busy"), "nap=1500") as target:
         target.settle()
         before = masks(target)
         started = time.monotonic()
@@ -88,7 +88,7 @@ def test_a_thread_that_stays_in_the_injected_code(monkeypatch: pytest.MonkeyPatc
         """It goes on when its tracer ends, as a thread in an uninterruptible wait."""
 
     container = ten_functions(200)
-    with running(program("busy"), "nap=300") as target:
+    with running(program("busy"), "nap=1500") as target:
         target.settle()
         before = masks(target)
         with monkeypatch.context() as patch:

@@ -15,7 +15,7 @@ from tests.support.livepatches import NEW, OLD, REVERTED, SUCCESS, change, ten_f
 from tests.support.targets import FIRST_ANSWER, FIRST_WAIT, PATIENCE, Slot, Target, program, running, tgkill
 
 WAYS = 22
-ROUNDS = 50
+ROUNDS = 30
 
 
 def back_and_forth(target: Target, rounds: int) -> None:
@@ -77,7 +77,7 @@ def test_no_wait_ends_early_or_in_eintr() -> None:
 def test_children_that_end_meanwhile_interrupt_nobody(words: tuple[str, ...]) -> None:
     """For a thread that is traced the kernel keeps the SIGCHLD that it would drop, and wakes another one with it."""
     with running(program("parent"), *words) as target:
-        back_and_forth(target, 30)
+        back_and_forth(target, ROUNDS)
         target.advance(Slot.CHECKS, Slot.SENT, by=10)
         assert target[Slot.INTERRUPTED] == 0
 

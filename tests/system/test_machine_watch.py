@@ -39,17 +39,13 @@ def test_enabled_updated_and_removed(tmp_path_factory: pytest.TempPathFactory) -
         watcher = main_pid(machine)
         confined(machine, watcher)
         shown = status(machine)
-        assert re.search(
-            r"1 live patch; (1 process|2 processes) patched", shown
-        )  # the first one, too, if it was faster
+        # the first one, too, if it was faster
+        assert re.search(r"1 live patch; (1 process|2 processes) patched", shown)
         assert re.search(
             rf"ulp\[{watcher}\]: caller \({later}\): answers_livepatch1.so applied, \d+ ms", shown
         )
         assert machine.run("systemctl", "reload", UNIT).status == 0
         until(machine, lambda: status(machine).count("all processes were looked at: ") == 2)
-        second = machine.run("ulp", "watch")
-        assert (second.status, second.output) == (75, "")
-        assert f"a watcher runs already, process {watcher}" in second.errors
         said = machine.run("ulp", "status").output
         assert f"{UNIT} runs (process {watcher}) and has patched " in said
         assert "2 of 2 processes run the newest live patch for libanswers.so.0." in said
@@ -57,10 +53,8 @@ def test_enabled_updated_and_removed(tmp_path_factory: pytest.TempPathFactory) -
         done = machine.run("zypper", "--non-interactive", "remove", "zypp-livepatch")
         assert (done.status, done.errors) == (0, "")
         assert machine.read(f"/proc/{watcher}/stat") is None
-        assert machine.run("systemctl", "is-enabled", UNIT).output in (
-            "",
-            "not-found\n",
-        )  # older systemd, newer one
+        # as an older systemd says it, and a newer one
+        assert machine.run("systemctl", "is-enabled", UNIT).output in ("", "not-found\n")
         assert (
             machine.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "zypp-*").output == ""
         )

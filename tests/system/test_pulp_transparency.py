@@ -9,6 +9,7 @@ from tests.support.containers import PADS
 from tests.support.libpulp import PEER, stand_in
 from tests.support.livepatches import Way
 from tests.support.targets import Preload
+from tests.system import test_engine_transparency
 from tests.system.test_engine_threads import (  # noqa: F401
     test_a_forked_child_is_a_process_of_its_own,
     test_children_inherit_the_live_patch,
@@ -42,3 +43,5 @@ def _through_libpulp(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Preload, "library", PEER.library if PEER else stand_in())
     monkeypatch.setattr(Preload, "flags", (PADS, "-Wl,--hash-style=sysv,--build-id=sha1"))
     monkeypatch.setattr(Way, "engine", EngineName.PULP)
+    # each takes longer than with the direct engine
+    monkeypatch.setattr(test_engine_transparency, "ROUNDS", 20)
