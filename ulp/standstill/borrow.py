@@ -68,14 +68,22 @@ def in_restartable_sequence(memory: Memory, thread: Thread) -> bool:
     return bool(start <= thread.registers[arch.RIP] < start + length)
 
 
-def signals_to_block(thread: Thread, *, mask: int, but: Iterable[int] = ()) -> int:
-    """Return the mask for a thread that is led aside: all signals ``but`` those, and but those that are ignored.
+def ignored_signals(pid: int) -> int:
+    """Return the mask of the signals that a process ignores; to be asked before anybody stands. Raises Refusal.
 
-    ``mask`` is its own. An ignored signal is dropped, unless the thread that it is sent to blocks it: then it is given
-    to another thread, whose wait ends in EINTR (sig_ignored() and complete_signal() in kernel/signal.c).
+    A thread that is led aside must not block them: an ignored signal is dropped, unless the thread that it is sent to
+    blocks it; then it is given to another one, whose wait ends in EINTR (sig_ignored() and complete_signal() in
+    kernel/signal.c).
     """
-    chosen, caught = procfs.dispositions(thread.tid, thread.tid)
-    ignored = chosen | (_mask(_IGNORED_BY_DEFAULT) & ~caught)
+    try:
+        chosen, caught = procfs.dispositions(pid, pid)
+    except OSError as error:
+        raise Refusal(Reason.PROCESS_GONE) from error
+    return chosen | (_mask(_IGNORED_BY_DEFAULT) & ~caught)
+
+
+def signals_to_block(ignored: int, *, mask: int, but: Iterable[int] = ()) -> int:
+    """Return the mask for a thread that is led aside, whose own is ``mask``: all but the ignored and ``but`` those."""
     return arch.MASK64 & ~_mask(but) & (mask | ~ignored)
 
 

@@ -22,7 +22,7 @@ from ulp.arch import x86_64_stub as stub
 from ulp.arch.x86_64_stub import DESCRIPTOR, Call
 from ulp.process import Object, Process
 from ulp.result import Reason, Refusal
-from ulp.standstill.borrow import find_cave, in_restartable_sequence, signals_to_block
+from ulp.standstill.borrow import find_cave, ignored_signals, in_restartable_sequence, signals_to_block
 from ulp.standstill.filters import seccomp_refusal
 from ulp.standstill.stop import Momentary, seize
 from ulp.tracee import Gone, OtherArchitecture, Thread, wait_for_news
@@ -92,8 +92,9 @@ def _make(
     """Let one thread make system calls; returns the seconds that it stood."""
     size = stub.longest(len(calls), name=len(block.name) if block is not None else 0)
     cave = find_cave(objects, process, size=size)
+    ignored = ignored_signals(process.pid)
     thread, begin = _choose_thread(process, calls, cave, suspend_seccomp=suspend_seccomp)
-    work = _Calls(process, thread, cave, block)
+    work = _Calls(process, thread, cave, block, ignored=ignored)
     try:
         work.make(calls)
     finally:
@@ -131,11 +132,14 @@ def _calls(block: Block) -> list[Call]:
 class _Calls:
     """Makes system calls in a thread that stands, and takes them back when one of them fails."""
 
-    def __init__(self, process: Process, thread: Thread, cave: int, block: Block | None) -> None:
+    def __init__(
+        self, process: Process, thread: Thread, cave: int, block: Block | None, *, ignored: int
+    ) -> None:
         self._process = process
         self._thread = thread
         self._cave = cave
         self._block = block
+        self._ignored = ignored
         self._undo: list[Call] = []
         self.is_inside = False  # whether the thread is, or may be, in the code
 
@@ -211,7 +215,7 @@ class _Calls:
         self.is_inside = True
         thread.write_registers()
         try:
-            thread.set_signal_mask(signals_to_block(thread, mask=mask))
+            thread.set_signal_mask(signals_to_block(self._ignored, mask=mask))
             for call in calls:
                 self._step()
                 self._step()

@@ -51,13 +51,15 @@ class Place(NamedTuple):
 class Caller:
     """One thread that stands, and the calls that it is led through."""
 
-    def __init__(self, memory: Memory, thread: Thread, place: Place) -> None:
+    def __init__(self, memory: Memory, thread: Thread, place: Place, *, ignored: int) -> None:
+        """``ignored``: the mask of the signals that the process ignores."""
         self.thread = thread
         self.signals: list[int] = []  # those that came meanwhile and are to be sent again
         self.has_company = False  # whether threads were started meanwhile
         self._born: list[Thread] = []  # of these those that still have to be let go
         self._memory = memory
         self._place = place
+        self._ignored = ignored
         self._aside = False  # whether the thread is away from its own code
         self._code = Code(b"", 0, 0, 0)
 
@@ -104,7 +106,7 @@ class Caller:
         self._saved = list(thread.registers)
         self._mended = thread.mended
         self._mask = thread.signal_mask()
-        self._waiting = signals_to_block(thread, mask=self._mask, but=_FAULTS)
+        self._waiting = signals_to_block(self._ignored, mask=self._mask, but=_FAULTS)
         self._vectors = thread.vector_state()
         self._code = injected.assemble(
             address=self._place.code,

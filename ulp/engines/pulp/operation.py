@@ -20,6 +20,7 @@ from ulp.engines.pulp.library import Libpulp
 from ulp.memory import Unreadable, Unwritable
 from ulp.process import Object, Process
 from ulp.result import Damaged, Reason, Refusal
+from ulp.standstill.borrow import ignored_signals
 from ulp.standstill.busy import Watch
 from ulp.standstill.stop import Momentary, Pause, while_standing
 from ulp.tracee import Thread
@@ -70,6 +71,7 @@ class Operation:
         self._suspend_seccomp = suspend_seccomp
         self._function = function_of_stub(self._memory, libpulp.symbols[abi.TRIGGER])
         self._queue = libpulp.symbols[abi.INSTRUCTIONS]
+        self._ignored = 0  # signals
         self._threads: list[Thread] = []
         self._callers: list[Caller] = []
         self._done = 0  # steps
@@ -83,6 +85,7 @@ class Operation:
 
         Raises Refusal, Momentary and what ``before`` raises with everything as it was, and Gone and MemoryGone.
         """
+        self._ignored = ignored_signals(self._process.pid)
         try:
             pause = self._stand(self._begin)
             if self._slow is not None:
@@ -136,7 +139,7 @@ class Operation:
 
     def _new_caller(self) -> Caller:
         thread = volunteer.choose(self._process.pid, self._memory, self._threads)
-        self._callers.append(Caller(self._memory, thread, self._place))
+        self._callers.append(Caller(self._memory, thread, self._place, ignored=self._ignored))
         return self._callers[-1]
 
     def _ask(self, caller: Caller, metadata: bytes) -> None:
