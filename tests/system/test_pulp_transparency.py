@@ -25,7 +25,6 @@ from tests.system.test_engine_threads import (  # noqa: F401
 )
 from tests.system.test_engine_transparency import (  # noqa: F401
     test_a_signal_still_ends_a_wait,
-    test_children_that_end_meanwhile_interrupt_nobody,
     test_handler_on_an_alternate_stack_calls_the_new_function,
     test_no_wait_ends_early_or_in_eintr,
     test_nothing_is_left_behind_in_descriptors_or_signals,
