@@ -161,7 +161,8 @@ def _kernel(cve: str) -> tuple[tuple[tuple[str, str], ...], list[Finding]]:
         found = Finding(
             part="kernel",
             standing=Standing.NOT_COVERED,
-            sentence=f"no kernel live patch is in effect, though {', '.join(stands)} is installed",
+            sentence=f"no kernel live patch is in effect, though {', '.join(stands)} "
+            f"{'is' if len(stands) == 1 else 'are'} installed",
             action=f"modprobe {next(iter(stands))}, or see LIVEPATCH_KERNEL in /etc/sysconfig/livepatching",
         )
     return tuple(stands.items()), [found]

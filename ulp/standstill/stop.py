@@ -279,12 +279,11 @@ def while_standing(
             look(runners)
         act()
     finally:
-        fragile = _fragile(pid, [*runners, *sleepers])
         _let_go(thread for thread in runners if not thread.mended)
         runners_gone = clock()
         _become_ordinary(policy)
         _let_go(thread for thread in sleepers if not thread.mended)
-        _let_go(fragile)
+        _let_go(_fragile(pid, [*runners, *sleepers]))
         end = clock()
         if collecting:
             gc.enable()
